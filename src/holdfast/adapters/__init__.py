@@ -1,0 +1,1 @@
+"""One package per technology, each fulfilling ports of the core; none imports another."""

@@ -1,0 +1,184 @@
+"""LightGBM's model text, checked before the library reads it.
+
+The library's own reader trusts its input: a text cut short ends the process, a child or feature out of range
+reads foreign memory. So everything the reader relies on is checked here first, in plain Python.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from holdfast.kernel.errors import RefusedError
+
+_NOT_SCORES = ("multiclass", "multiclassova", "softmax", "lambdarank", "rank_xendcg")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a model text says before its trees.
+
+    Attributes
+    ----------
+    objective : such as ``binary sigmoid:1``; empty for one of the user's own
+    names : names of the features, in the order of the columns
+    """
+
+    objective: str
+    names: tuple[str, ...]
+    n_trees: int
+
+
+def read_header(content: bytes) -> Header:
+    """Check a whole model text and return its header.
+
+    Raises
+    ------
+    RefusedError
+        If it is not a complete, consistent LightGBM text (HF402), or a model whose output is not one score
+        per row: several classes, a ranking, an objective of the user's own, linear trees (HF403).
+
+    Notes
+    -----
+    Checked are the sizes of all trees, the lengths of their arrays, that every feature, child, leaf and
+    category set exists, and that children come after their parents, so that every walk ends.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _broken("it is not UTF-8") from None
+    if not content.startswith(b"tree\nversion=v4\n"):
+        raise _broken(f"it begins with {text[:20]!r}, expected 'tree' and 'version=v4'")
+    head, found, _ = text.partition("\n\n")
+    if not found:
+        raise _broken("it ends inside its header")
+    header = _fields(head.removeprefix("tree\n").split("\n"), "the header")
+    if header.get("num_class") != "1" or header.get("num_tree_per_iteration") != "1":
+        raise RefusedError(
+            f"the LightGBM model has {header.get('num_class')} classes; one score per row is needed.",
+            code="HF403",
+            hint="fit one model per class, or a binary label",
+        )
+    names = tuple(header.get("feature_names", "").split(" "))
+    if header.get("max_feature_idx") != str(len(names) - 1) or len(set(names)) != len(names):
+        raise _broken(f"{len(names)} feature names do not match max_feature_idx")
+    if len(header.get("feature_infos", "").split(" ")) != len(names):
+        raise _broken("feature_infos do not match the feature names")
+    sizes = _integers(header, "tree_sizes", "the header") if header.get("tree_sizes") else []
+    start = len(head.encode()) + 2
+    for index, size in enumerate(sizes):
+        if size <= 0 or start + size > len(content):
+            raise _broken(f"tree {index} ends after the text")
+        _check_tree(content[start : start + size].decode("utf-8", "replace"), index, len(names))
+        start += size
+    _check_tail(content[start:].decode("utf-8", "replace"))
+    objective = header.get("objective", "")
+    if objective.partition(" ")[0] in _NOT_SCORES or not objective:
+        raise RefusedError(
+            f"the LightGBM model has objective {objective or 'of its own'!r}, whose output is not one score.",
+            code="HF403",
+            hint="use a built-in objective for binary labels or values",
+        )
+    return Header(objective, names, len(sizes))
+
+
+def _check_tree(text: str, index: int, n_features: int) -> None:
+    where = f"tree {index}"
+    lines = text.rstrip("\n").split("\n")
+    if lines[0] != f"Tree={index}":
+        raise _broken(f"{where} begins with {lines[0][:20]!r}")
+    fields = _fields(lines[1:], where)
+    if fields.get("is_linear", "0") != "0":
+        raise RefusedError("LightGBM models with linear trees are not supported.", code="HF403", at=where)
+    (leaves,), (categorical,) = (
+        _integers(fields, "num_leaves", where, 1),
+        _integers(fields, "num_cat", where, 1),
+    )
+    if leaves < 1 or categorical < 0:
+        raise _broken(f"{where} has {leaves} leaves and {categorical} category sets")
+    splits = leaves - 1
+    if not all(math.isfinite(value) for value in _floats(fields, "leaf_value", where, leaves)):
+        raise _broken(f"{where} has a leaf value that is not finite")
+    if splits == 0:
+        return
+    _integers(fields, "leaf_count", where, leaves)
+    _integers(fields, "internal_count", where, splits)
+    _floats(fields, "leaf_weight", where, leaves)
+    _floats(fields, "internal_value", where, splits)
+    _floats(fields, "internal_weight", where, splits)
+    thresholds = _floats(fields, "threshold", where, splits)
+    features = _integers(fields, "split_feature", where, splits)
+    kinds = _integers(fields, "decision_type", where, splits)
+    _check_walk(fields, where, leaves)
+    if not all(0 <= feature < n_features for feature in features):
+        raise _broken(f"{where} splits on a feature that does not exist")
+    sets = [at for at, kind in zip(thresholds, kinds, strict=True) if kind & 1]
+    if not all(at == int(at) and 0 <= at < categorical for at in sets if math.isfinite(at)):
+        raise _broken(f"{where} splits on a category set that does not exist")
+    if not all(map(math.isfinite, sets)) or any(map(math.isnan, thresholds)):
+        raise _broken(f"{where} has a threshold that is not a number")
+    if categorical:
+        edges = _integers(fields, "cat_boundaries", where, categorical + 1)
+        if edges[0] != 0 or any(low >= high for low, high in pairwise(edges)):
+            raise _broken(f"{where} has category sets out of order")
+        _integers(fields, "cat_threshold", where, edges[-1])
+
+
+def _check_walk(fields: dict[str, str], where: str, leaves: int) -> None:
+    """Check that the children form a tree in which each one comes after its parent."""
+    left = _integers(fields, "left_child", where, leaves - 1)
+    right = _integers(fields, "right_child", where, leaves - 1)
+    children = sorted([*left, *right])
+    if children != [*range(-leaves, 0), *range(1, leaves - 1)]:
+        raise _broken(f"{where} has children that do not form a tree")
+    for parent, pair in enumerate(zip(left, right, strict=True)):
+        if any(0 <= child <= parent for child in pair):
+            raise _broken(f"{where} has a child before its parent")
+
+
+def _check_tail(text: str) -> None:
+    lines = text.split("\n")
+    if lines[0] != "end of trees" or "end of parameters" not in lines:
+        raise _broken("its trees or parameters do not end where they should")
+    for line in lines:
+        if line.startswith("pandas_categorical:") and line[19:] not in ("null", "[]"):
+            raise RefusedError(
+                "the LightGBM model codes categories of a data frame by itself.",
+                code="HF403",
+                hint="fit it on `data.train.x`, whose categories are coded by the vocabulary",
+            )
+
+
+def _fields(lines: list[str], where: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key in fields:
+            raise _broken(f"{where} has `{key}` twice")
+        fields[key] = value
+    return fields
+
+
+def _integers(fields: dict[str, str], key: str, where: str, length: int | None = None) -> list[int]:
+    try:
+        values = [int(word) for word in fields[key].split(" ")]
+    except (KeyError, ValueError):
+        raise _broken(f"`{key}` of {where} cannot be read") from None
+    if (length is not None and len(values) != length) or any(abs(value) >= 2**32 for value in values):
+        raise _broken(f"`{key}` of {where} has {len(values)} values, expected {length}")
+    return values
+
+
+def _floats(fields: dict[str, str], key: str, where: str, length: int) -> list[float]:
+    try:
+        values = [float(word) for word in fields[key].split(" ")]
+    except (KeyError, ValueError):
+        raise _broken(f"`{key}` of {where} cannot be read") from None
+    if len(values) != length:
+        raise _broken(f"`{key}` of {where} has {len(values)} values, expected {length}")
+    return values
+
+
+def _broken(fact: str) -> RefusedError:
+    return RefusedError(f"the model is not a LightGBM text: {fact}.", code="HF402")

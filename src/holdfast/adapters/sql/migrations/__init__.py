@@ -1,0 +1,1 @@
+"""Alembic's folder: how the stored format came to be, one revision after another."""

@@ -1,0 +1,45 @@
+"""Project templates: folders that ``holdfast init`` copies."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from holdfast.kernel.errors import ConflictError, UsageError, did_you_mean
+
+TEMPLATES = {
+    "fraud": "card fraud: transactions in, block / review / allow out, with a simulator of its data",
+    "blank": "one source, one view, one model: the smallest project that validates",
+}
+
+
+def create(template: str, folder: Path) -> list[str]:
+    """Copy a template into a new folder and return what to say about it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such template.
+    ConflictError
+        If the folder exists and holds anything.
+    """
+    if template not in TEMPLATES:
+        raise UsageError(
+            f"there is no template `{template}`.", has=tuple(TEMPLATES), hint=did_you_mean(template, TEMPLATES)
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConflictError(
+            f"{str(folder)!r} exists and is not an empty folder.", code="HF700", hint="choose a new folder"
+        )
+    root = files(__package__).joinpath(template)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for item in sorted(root.iterdir(), key=lambda i: i.name):
+        if item.is_file() and not item.name.endswith((".pyc", "__init__.py")):
+            name = item.name.replace("dot-", ".", 1) if item.name.startswith("dot-") else item.name
+            (folder / name).write_bytes(item.read_bytes())
+            made.append(name)
+    lines = [f"made {folder}: {', '.join(made)}", f"  {TEMPLATES[template]}", "", "next:", f"  cd {folder}"]
+    if template == "fraud":
+        lines.append("  python simulator.py --days 60 --out events")
+    return [*lines, "  holdfast validate", "  holdfast plan", "  holdfast apply"]

@@ -1,0 +1,80 @@
+"""What the workspace's verbs return: plain values that the command line prints and programs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.kernel.errors import Problem
+from holdfast.registry.ledger import Entry
+from holdfast.registry.version import ModelVersion
+from holdfast.serving.explain import FeatureEvidence
+from holdfast.training.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The append-only history, and the first break of its chain, if any."""
+
+    entries: tuple[Entry, ...]
+    broken: Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """A version with what answers the three questions: what runs, from which data, approved by whom."""
+
+    version: ModelVersion
+    aliases: tuple[str, ...]
+    approvals: tuple[str, ...]
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training command did.
+
+    Attributes
+    ----------
+    run : the recorded run, with metrics, baseline, champion and gates
+    dataset : sizes and dates of the snapshot
+    version : the registered version; none if a gate failed
+    approvers : who may approve it; empty if nobody has to
+    """
+
+    run: Run
+    dataset: dict[str, Any]
+    version: ModelVersion | None
+    message: str
+    approvers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One prediction with everything that led to it.
+
+    Attributes
+    ----------
+    answer : id, time, score, decision, step, exposure and runtime as recorded
+    request : stored values of the row
+    features : each feature as used, as recomputed, its contribution and meaning
+    version : number, state, approvals, bundle, author
+    run, dataset : the records behind the version
+    tables : version of each lake table the dataset was built from
+    events : rows of each source that the windows read now, and the first and last batch among them
+    """
+
+    answer: dict[str, Any]
+    request: dict[str, Any]
+    features: tuple[FeatureEvidence, ...]
+    version: dict[str, Any]
+    run: dict[str, Any]
+    dataset: dict[str, Any]
+    tables: dict[str, int]
+    views: dict[str, str]
+    events: dict[str, dict[str, int]]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every stored feature equals its recomputation, bit for bit."""
+        return all(feature.is_equal for feature in self.features)

@@ -1,0 +1,337 @@
+"""The workspace: one project folder with its state, and the verbs of the loop as methods.
+
+The command line is a thin skin over this class; a program uses it the same way::
+
+    import holdfast as hf
+
+    workspace = hf.Workspace("fraud")
+    workspace.apply()
+    workspace.ingest("transactions", "events/transactions")
+    result = workspace.train("fraud", seed=7)
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
+from holdfast.app.load import find_folder, importable, load_project
+from holdfast.app.wire import Wiring
+from holdfast.events.ingest import IngestReport, ingest
+from holdfast.events.ports import QUARANTINE
+from holdfast.kernel.errors import DefinitionError, Problem, RefusedError, UsageError
+from holdfast.kernel.ids import from_data, to_data
+from holdfast.kernel.ports import Clock, NoProgress, Progress
+from holdfast.kernel.time import parse_instant
+from holdfast.monitoring.performance import Performance
+from holdfast.project.compile import Compilation, compile_project
+from holdfast.project.compiled import CompiledProject
+from holdfast.project.definition import Project
+from holdfast.project.plan import Plan, make_plan
+from holdfast.project.validate import validate
+from holdfast.registry.ledger import verify
+from holdfast.registry.lookup import get_champion, get_version
+from holdfast.registry.ports import Definition
+from holdfast.registry.register import Outcome, approve, deploy, reject, set_challenger
+from holdfast.registry.version import ModelVersion
+from holdfast.serving.predict import PredictReport
+
+
+class Workspace:
+    """A project folder and its state.
+
+    Parameters
+    ----------
+    folder : of ``project.py``, or any folder below it
+    clock : for tests and simulations; by default the system's
+    progress : where long work says how far it is
+
+    Raises
+    ------
+    NotFoundError
+        If there is no ``project.py``.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str] = ".", *, clock: Clock | None = None, progress: Progress | None = None
+    ) -> None:
+        self.folder = find_folder(Path(folder))
+        self.wiring = Wiring(self.folder, clock)
+        self.progress = progress or NoProgress()
+
+    # --- definition -----------------------------------------------------------------------------------
+
+    @cached_property
+    def definition(self) -> Project:
+        """The project as written."""
+        return load_project(self.folder)
+
+    @cached_property
+    def _compilation(self) -> tuple[Compilation, list[Problem]]:
+        with importable(self.folder):
+            compilation = compile_project(self.definition)
+        return compilation, validate(compilation)
+
+    @property
+    def project(self) -> CompiledProject:
+        """The compiled project.
+
+        Raises
+        ------
+        DefinitionError
+            With all problems, if there is any error.
+        """
+        compilation, problems = self._compilation
+        errors = [p for p in problems if p.severity == "error"]
+        if errors:
+            raise DefinitionError(errors)
+        return compilation.project
+
+    def validate(self) -> list[Problem]:
+        """Return every problem of the definition, errors first."""
+        try:
+            return self._compilation[1]
+        except DefinitionError as error:
+            return list(error.problems)
+
+    def plan(self) -> Plan:
+        """Return what applying the definition would change."""
+        return make_plan(self._recorded(), self.project)
+
+    def apply(self, *, by: str | None = None) -> Plan:
+        """Create or evolve tables, record the definition, and return what was changed.
+
+        Raises
+        ------
+        RefusedError
+            If a stored table does not fit the new schema (HF404).
+        """
+        plan, project = self.plan(), self.project
+        broken = [c for c in plan.changes if c.kind == "source" and c.breaking and self._holds_rows(c.name)]
+        if broken:
+            raise RefusedError(
+                f"source `{broken[0].name}` holds rows that do not fit its new schema: {'; '.join(broken[0].notes)}.",
+                code="HF404",
+                at=f"sources.{broken[0].name}",
+                hint="make new columns optional (`| None`) and keep types and scales, or declare a new source",
+            )
+        if plan.is_empty:
+            return plan
+        registry = self.wiring.registry
+        registry.upgrade()
+        for source in project.sources.values():
+            self.wiring.ensure_table(source)
+        with registry.transaction() as work:
+            work.record_definition(Definition(project.name, project.fingerprint, to_data(project)))
+            work.append(
+                at_us=self.wiring.clock.now_us(),
+                actor=self._actor(by),
+                action="apply",
+                subject=project.name,
+                reason="definition applied",
+                evidence={
+                    "from": plan.before,
+                    "to": plan.after,
+                    "changes": [f"{c.action} {c.kind} {c.name}" for c in plan.changes],
+                },
+            )
+        return plan
+
+    def _holds_rows(self, source: str) -> bool:
+        lake = self.wiring.lake
+        return lake.version(source) is not None and lake.read(source, ["_batch"]).height > 0
+
+    def _recorded(self) -> CompiledProject | None:
+        if not self.wiring.settings.meta.exists():
+            return None
+        found = self.wiring.registry.current_definition(self.project.name)
+        return None if found is None else from_data(CompiledProject, found.plan)
+
+    def _applied(self) -> CompiledProject:
+        """Return the project, which must be what was applied."""
+        project, recorded = self.project, self._recorded()
+        if recorded is None:
+            raise RefusedError("this project was not applied yet.", code="HF404", hint="run `holdfast apply`")
+        if recorded.fingerprint != project.fingerprint:
+            raise RefusedError(
+                "project.py was changed since it was applied.",
+                code="HF404",
+                has=tuple(f"{c.action} {c.kind} {c.name}" for c in make_plan(recorded, project).changes),
+                hint="run `holdfast plan`, then `holdfast apply`",
+            )
+        return project
+
+    @staticmethod
+    def _actor(by: str | None) -> str:
+        return by or getpass.getuser()
+
+    # --- events ---------------------------------------------------------------------------------------
+
+    def ingest(self, source: str, *paths: str | os.PathLike[str], dry_run: bool = False) -> IngestReport:
+        """Load files, folders or globs into a source, with every row accounted for."""
+        project = self._applied()
+        wiring = self.wiring
+        return ingest(
+            project.source(source),
+            wiring.inputs([os.fspath(path) for path in paths]),
+            lake=wiring.lake,
+            log=wiring.batch_log,
+            staging=wiring.staging,
+            clock=wiring.clock,
+            progress=self.progress,
+            fixed_point_bounded=project.fixed_point_columns(source),
+            dry_run=dry_run,
+        )
+
+    def quarantine(self, source: str | None = None, *, limit: int = 20) -> list[dict[str, Any]]:
+        """Return rows that broke their contract, newest batch first."""
+        import polars as pl
+
+        if source is not None:
+            self.project.source(source)
+        if self.wiring.lake.version(QUARANTINE) is None:
+            return []
+        where = None if source is None else pl.col("source") == source
+        rows = self.wiring.lake.read(QUARANTINE, where=where).sort("_batch", "origin", descending=[True, False])
+        return rows.head(limit).to_dicts()
+
+    # --- training and registry ------------------------------------------------------------------------
+
+    def train(
+        self,
+        model: str,
+        *,
+        seed: int = 0,
+        by: str | None = None,
+        as_of: str | int | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Trained:
+        """Build the dataset, train, judge the gates, and register a version if they pass."""
+        from holdfast.app.train import train_model
+
+        project = self._applied()
+        project.model(model)
+        function = next(m.function for m in self.definition.models if m.name == model)
+        with importable(self.folder):
+            return train_model(
+                self.wiring, project, model, function, seed=seed, author=self._actor(by),
+                as_of=_instant(as_of), params=dict(params or {}), progress=self.progress,
+            )  # fmt: skip
+
+    def models(self, model: str | None = None) -> list[ListedVersion]:
+        """Return all versions with aliases, approvals and metrics."""
+        self._known_model(model)
+        if not self.wiring.settings.meta.exists():
+            return []
+        registry = self.wiring.registry
+        listed = []
+        for version in registry.list_versions(model):
+            aliases = [
+                name
+                for name in ("champion", "challenger")
+                if (alias := registry.find_alias(version.model, name)) is not None and alias.version == version.number  # type: ignore[arg-type]
+            ]
+            run = registry.find_run(version.run)
+            metrics = {} if run is None else {n: m["value"] for n, m in run.payload.get("metrics", {}).items()}
+            approvals = [f"{a.by}: {a.reason}" for a in registry.list_approvals(version.model, version.number)]
+            listed.append(ListedVersion(version, tuple(aliases), tuple(approvals), metrics))
+        return listed
+
+    def _known_model(self, model: str | None) -> None:
+        if model is not None:
+            self.project.model(model)
+
+    def history(self, subject: str | None = None) -> History:
+        """Return the history of a subject, or all, with its chain verified from the beginning."""
+        if not self.wiring.settings.meta.exists():
+            return History((), None)
+        entries = self.wiring.registry.list_entries()
+        shown = tuple(e for e in entries if subject is None or e.subject == subject)
+        return History(shown, verify(entries))
+
+    def approve(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
+        """Approve a version as a named person, with a reason."""
+        project = self._applied()
+        project.model(model)
+        policy = project.release(model).approval
+        return approve(
+            self.wiring.registry, model, number, by=by, reason=reason, policy=policy,
+            people=project.people, clock=self.wiring.clock,
+        )  # fmt: skip
+
+    def reject(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
+        """Refuse a version for good."""
+        self._applied().model(model)
+        return reject(self.wiring.registry, model, number, by=by, reason=reason, clock=self.wiring.clock)
+
+    def deploy(
+        self, model: str, number: int, *, by: str | None = None, reason: str = "deployed by hand", challenger: bool = False
+    ) -> Outcome:
+        """Make an approved version champion, or challenger; its bundle is verified first."""
+        project = self._applied()
+        project.model(model)
+        self.wiring.open_bundle(get_version(self.wiring.registry, model, number).bundle)
+        change = set_challenger if challenger else deploy
+        return change(
+            self.wiring.registry, model, number, by=self._actor(by), reason=reason,
+            policy=project.release(model).approval, clock=self.wiring.clock,
+        )  # fmt: skip
+
+    # --- inference and after --------------------------------------------------------------------------
+
+    def _version(self, model: str, number: int | None) -> ModelVersion:
+        self._applied().model(model)
+        registry = self.wiring.registry
+        return get_champion(registry, model) if number is None else get_version(registry, model, number)
+
+    def predict(
+        self,
+        model: str,
+        *,
+        since: str | int | None = None,
+        until: str | int | None = None,
+        version: int | None = None,
+        dry_run: bool = False,
+    ) -> PredictReport:
+        """Predict stored events of an interval in batch, once per version."""
+        from holdfast.app.predict import predict_interval
+
+        chosen = self._version(model, version)
+        return predict_interval(
+            self.wiring, self.project, chosen, since=_instant(since), until=_instant(until),
+            progress=self.progress, dry_run=dry_run,
+        )  # fmt: skip
+
+    def why(self, prediction_id: str) -> Explanation:
+        """Explain one recorded prediction."""
+        from holdfast.app.why import explain_prediction
+
+        return explain_prediction(self.wiring, prediction_id)
+
+    def performance(
+        self,
+        model: str,
+        *,
+        since: str | int | None = None,
+        until: str | int | None = None,
+        version: int | None = None,
+    ) -> Performance:
+        """Measure recorded predictions on the outcomes that have matured."""
+        from holdfast.app.predict import measure_performance
+
+        chosen = self._version(model, version)
+        return measure_performance(self.wiring, self.project, chosen, since=_instant(since), until=_instant(until))
+
+
+def _instant(value: str | int | None) -> int | None:
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        return parse_instant(value, assume_utc=True)
+    except ValueError as error:
+        raise UsageError(f"{error}.", hint="write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC") from None

@@ -1,0 +1,330 @@
+"""The command line: one command for each verb of the loop, tables for people and ``--json`` for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from holdfast.app.workspace import Workspace
+
+app = typer.Typer(
+    name="holdfast",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From one project definition, the production system around a model.",
+    epilog="Begin with: holdfast init fraud demo && cd demo && holdfast validate && holdfast plan && holdfast apply",
+)
+
+Folder = Annotated[Path, typer.Option("--project", "-C", help="Folder of the project.", show_default="this folder")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+By = Annotated[str | None, typer.Option("--by", help="Name recorded as acting; by default the login name.")]
+Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
+Number = Annotated[int, typer.Argument(help="Number of the version.", show_default=False)]
+HERE = Path()
+
+
+def _open(folder: Path) -> Workspace:
+    from holdfast.app.workspace import Workspace
+    from holdfast.cli.progress import make_progress
+
+    return Workspace(folder, progress=make_progress())
+
+
+def _show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
+    if as_json:
+        from holdfast.cli.render import to_json
+
+        typer.echo(json.dumps(to_json(value), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(render(value))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"holdfast {version('holdfast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: holdfast init fraud demo")
+def init(
+    template: Annotated[str, typer.Argument(help="`fraud`: a complete example. `blank`: an empty project.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make; it must not hold anything yet.")],
+) -> None:
+    """Make a new project folder."""
+    from holdfast.app.examples import create
+
+    for line in create(template, folder):
+        typer.echo(line)
+
+
+@app.command(epilog="Example: holdfast validate --json")
+def validate(folder: Folder = HERE, as_json: Json = False) -> None:
+    """Check the definition and report every problem at once."""
+    from holdfast.cli import render
+
+    workspace = _open(folder)
+    problems = workspace.validate()
+    _show(problems, as_json, lambda found: render.problems(found, workspace))
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: holdfast plan")
+def plan(folder: Folder = HERE, as_json: Json = False) -> None:
+    """Show what applying the definition would change."""
+    from holdfast.cli import render
+
+    _show(_open(folder).plan(), as_json, render.plan)
+
+
+@app.command(epilog="Example: holdfast apply --by ana")
+def apply(
+    folder: Folder = HERE,
+    by: By = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Create or evolve tables and record the definition. Loads no data, trains and approves nothing."""
+    from holdfast.cli import render
+
+    workspace = _open(folder)
+    _show(workspace.plan() if dry_run else workspace.apply(by=by), as_json, render.plan if dry_run else render.applied)
+
+
+@app.command(epilog="Example: holdfast ingest transactions events/transactions 'more/*.csv'")
+def ingest(
+    source: Annotated[str, typer.Argument(help="Name of the source.", show_default=False)],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders or globs of Parquet, CSV or JSON lines.", show_default=False)
+    ],
+    folder: Folder = HERE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge every row and store nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Load history: good rows into the lake, bad rows into quarantine with the reason.
+
+    A command that was interrupted is resumed by running it again; a file that is loaded already adds nothing.
+    """
+    from holdfast.cli import render
+
+    _show(_open(folder).ingest(source, *paths, dry_run=dry_run), as_json, render.ingest)
+
+
+@app.command(epilog="Example: holdfast quarantine transactions --limit 5")
+def quarantine(
+    source: Annotated[str | None, typer.Argument(help="Name of the source; all without it.")] = None,
+    folder: Folder = HERE,
+    limit: Annotated[int, typer.Option(help="Rows to show at most.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show rows that broke their contract, with reason and origin."""
+    from holdfast.cli import render
+
+    _show(_open(folder).quarantine(source, limit=limit), as_json, render.quarantine)
+
+
+@app.command(epilog="Example: holdfast train fraud --seed 7 --by eva --set num_leaves=63")
+def train(
+    model: Model,
+    folder: Folder = HERE,
+    seed: Annotated[int, typer.Option(help="Seed of everything random in the run.", min=0)] = 0,
+    by: By = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Use nothing that arrived later, such as 2026-03-01T00:00:00Z.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter for this run, NAME=VALUE; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build the dataset, train, measure against baseline and champion, and register if the gates pass."""
+    from holdfast.cli import render
+
+    workspace = _open(folder)
+    result = workspace.train(model, seed=seed, by=by, as_of=as_of, params=_parameters(set_ or []))
+    _show(result, as_json, render.trained)
+    if result.version is None:
+        raise typer.Exit(1)
+
+
+def _parameters(settings: list[str]) -> dict[str, Any]:
+    from holdfast.kernel.errors import UsageError
+
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set takes NAME=VALUE, found {setting!r}.", hint="for example --set num_leaves=63")
+        try:
+            found[name] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name] = text
+    return found
+
+
+@app.command(epilog="Example: holdfast models fraud")
+def models(
+    model: Annotated[str | None, typer.Argument(help="Name of the model; all without it.")] = None,
+    folder: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """List versions: which one runs, which dataset produced it, who approved it."""
+    from holdfast.cli import render
+
+    _show(_open(folder).models(model), as_json, render.models)
+
+
+@app.command(epilog="Example: holdfast history --limit 50")
+def history(
+    subject: Annotated[str | None, typer.Argument(help="Only entries of this subject, such as fraud@1.")] = None,
+    folder: Folder = HERE,
+    limit: Annotated[int, typer.Option(help="Entries to show at most, newest last.", min=1)] = 30,
+    as_json: Json = False,
+) -> None:
+    """Show the append-only history and verify its chain of hashes."""
+    from holdfast.cli import render
+
+    found = _open(folder).history(subject)
+    _show(found, as_json, lambda h: render.history(h, limit))
+    if found.broken is not None:
+        raise typer.Exit(1)
+
+
+@app.command(epilog='Example: holdfast approve fraud 1 --by ana --reason "gates green, slices checked"')
+def approve(
+    model: Model,
+    number: Number,
+    by: Annotated[str, typer.Option("--by", help="Who approves.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why.", show_default=False)],
+    folder: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Approve a version as a named person, with a reason."""
+    from holdfast.cli import render
+
+    _show(_open(folder).approve(model, number, by=by, reason=reason), as_json, render.outcome)
+
+
+@app.command(epilog='Example: holdfast reject fraud 2 --by ana --reason "slice PT is worse"')
+def reject(
+    model: Model,
+    number: Number,
+    by: Annotated[str, typer.Option("--by", help="Who rejects.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why.", show_default=False)],
+    folder: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Refuse a version for good."""
+    from holdfast.cli import render
+
+    _show(_open(folder).reject(model, number, by=by, reason=reason), as_json, render.outcome)
+
+
+@app.command(epilog="Example: holdfast deploy fraud 1")
+def deploy(
+    model: Model,
+    number: Number,
+    folder: Folder = HERE,
+    by: By = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "deployed by hand",
+    challenger: Annotated[bool, typer.Option("--challenger", help="Set the alias `challenger` instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an approved version the champion."""
+    from holdfast.cli import render
+
+    workspace = _open(folder)
+    _show(workspace.deploy(model, number, by=by, reason=reason, challenger=challenger), as_json, render.outcome)
+
+
+@app.command(epilog="Example: holdfast predict fraud --since 2026-03-06 --until 2026-03-13")
+def predict(
+    model: Model,
+    folder: Folder = HERE,
+    since: Annotated[str | None, typer.Option(help="First event time, such as 2026-03-06; all without it.")] = None,
+    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version to use.", show_default="the champion")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict stored events in batch, with features as known at each event's time.
+
+    Rows this version has answered are left alone, so an interrupted job is resumed by running it again.
+    """
+    from holdfast.cli import render
+
+    workspace = _open(folder)
+    _show(
+        workspace.predict(model, since=since, until=until, version=version, dry_run=dry_run), as_json, render.predicted
+    )
+
+
+@app.command(epilog="Example: holdfast why p-6b1f0a")
+def why(
+    prediction: Annotated[str, typer.Argument(help="Id of the prediction, or its first characters.", show_default=False)],
+    folder: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Explain one prediction, from the answer back to approver, run, dataset, features and events."""
+    from holdfast.cli import render
+
+    found = _open(folder).why(prediction)
+    _show(found, as_json, render.why)
+    if not found.is_equal:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: holdfast performance fraud --since 2026-03-06")
+def performance(
+    model: Model,
+    folder: Folder = HERE,
+    since: Annotated[str | None, typer.Option(help="First event time; all without it.")] = None,
+    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version to measure.", show_default="the champion")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure predictions on the labels that have matured, beside what was expected."""
+    from holdfast.cli import render
+
+    found = _open(folder).performance(model, since=since, until=until, version=version)
+    _show(found, as_json, render.performance)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with a message and status 1, never with a traceback."""
+    from holdfast.kernel.errors import HoldfastError
+
+    try:
+        app()
+    except HoldfastError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2 if error.code == "HF700" else 1)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to continue", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

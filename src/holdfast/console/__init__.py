@@ -1,0 +1,1 @@
+"""Web pages for people over what the registry, the monitors and the decisions recorded."""

@@ -1,0 +1,1 @@
+"""Spines, labels and features become point-in-time correct snapshots, named by their content."""

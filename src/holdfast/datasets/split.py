@@ -1,0 +1,185 @@
+"""Splits by time: train, validation and test, with a gap so that labels are mature before the test begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.kernel.errors import ContractError
+from holdfast.kernel.time import DAY, HOUR, MINUTE, SECOND, format_duration, format_instant
+
+Part = Literal["train", "validation", "gap", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "gap", "test")
+
+TEST_PERCENT = 20
+"""Share of the span that is the test part, where no length is declared."""
+VALIDATION_PERCENT = 10
+"""Share of the span that is the validation part, where no length is declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSplit:
+    """Lengths, in microseconds, counted back from the end of the mature rows.
+
+    Attributes
+    ----------
+    test, validation : length of each part; none means 20 % and 10 % of the span
+    gap : between validation and test, purged; none means the label's horizon
+    """
+
+    test: int | None = None
+    validation: int | None = None
+    gap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Boundaries:
+    """Half-open parts of a split in microseconds: ``[start, train_end)``, ``[train_end, validation_end)``...
+
+    The gap follows, from `validation_end` to `test_start`, and the test part ends at `end`.
+    """
+
+    start: int
+    train_end: int
+    validation_end: int
+    test_start: int
+    end: int
+
+    def part_of(self, t: int) -> Part:
+        """Return the part of an instant inside ``[start, end)``."""
+        if t < self.train_end:
+            return "train"
+        if t < self.validation_end:
+            return "validation"
+        return "gap" if t < self.test_start else "test"
+
+    def parts(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return, for each instant inside ``[start, end)``, the position of its part in `PARTS`."""
+        edges = np.array([self.train_end, self.validation_end, self.test_start], dtype=np.int64)
+        return np.searchsorted(edges, t, side="right").astype(np.int64)
+
+    def interval(self, part: Part) -> tuple[int, int]:
+        """Return the half-open interval of a part."""
+        match part:
+            case "train":
+                return self.start, self.train_end
+            case "validation":
+                return self.train_end, self.validation_end
+            case "gap":
+                return self.validation_end, self.test_start
+            case "test":
+                return self.test_start, self.end
+        assert_never(part)
+
+
+def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
+    """Return where the parts lie for rows at these prediction times.
+
+    With the default gap no label of the training or validation part is fixed after the test begins.
+
+    Parameters
+    ----------
+    t : (n,) prediction times of the labelled rows, in any order
+    horizon : microseconds until a label is fixed
+
+    Raises
+    ------
+    ContractError
+        If the rows span too little time (HF212), or leave train, validation or test without a row.
+    """
+    if t.size == 0:
+        raise ContractError("there are no labelled rows to split.", code="HF212", at="split")
+    start, end = int(t.min()), int(t.max()) + 1
+    span = end - start
+    test = span * TEST_PERCENT // 100 if split.test is None else split.test
+    validation = span * VALIDATION_PERCENT // 100 if split.validation is None else split.validation
+    gap = horizon if split.gap is None else split.gap
+    test_start = end - test
+    validation_end = test_start - gap
+    train_end = validation_end - validation
+    if train_end <= start:
+        needed = _needed(split, gap)
+        raise ContractError(
+            f"the labelled rows span {_about(span - 1)}, from {format_instant(start)} to "
+            f"{format_instant(end - 1)}; the split needs more than {_about(needed)}.",
+            code="HF212",
+            at="split",
+            has=(
+                f"test {_about(test)}",
+                f"gap {_about(gap)}{' (the horizon)' if split.gap is None else ''}",
+                f"validation {_about(validation)}",
+            ),
+            hint=_shorter(span, gap, needed, declared_gap=split.gap is not None),
+        )
+    found = Boundaries(start, train_end, validation_end, test_start, end)
+    counts = np.bincount(found.parts(t), minlength=len(PARTS))
+    for index, part in enumerate(PARTS):
+        if part != "gap" and counts[index] == 0:
+            low, high = found.interval(part)
+            raise ContractError(
+                f"the {part} part, {format_instant(low)} to {format_instant(high)}, has no labelled rows.",
+                code="HF212",
+                at=f"split.{part}",
+                has=tuple(f"{name} {int(counts[i])} rows" for i, name in enumerate(PARTS)),
+                hint=_wider(t, found, part),
+            )
+    return found
+
+
+def _needed(split: TimeSplit, gap: int) -> int:
+    """Return the span that leaves nothing for training; anything longer leaves something."""
+    fixed, percent = gap, 0
+    for length, share in ((split.test, TEST_PERCENT), (split.validation, VALIDATION_PERCENT)):
+        if length is None:
+            percent += share
+        else:
+            fixed += length
+    return -(-fixed * 100 // (100 - percent))
+
+
+def _shorter(span: int, gap: int, needed: int, *, declared_gap: bool) -> str:
+    """Say what would fit, from the facts."""
+    more = f"load at least {_about(needed - span + 1)} more history"
+    rest = span - gap
+    if rest > 10 * SECOND:
+        test, validation = (_round(rest * share // 100) for share in (TEST_PERCENT, VALIDATION_PERCENT))
+        return f"{more}, or declare test={_text(test)} and validation={_text(validation)}"
+    what = "gap" if declared_gap else "label's horizon"
+    return f"{more}, or shorten the {what} of {_about(gap)}"
+
+
+def _wider(t: NDArray[np.int64], found: Boundaries, part: Part) -> str:
+    """Say how long the empty part would have to be to reach a row."""
+    low, high = found.interval(part)
+    before = t[t < low]
+    if part == "train" or before.size == 0:
+        return "load more history"
+    nearest = int(before.max())
+    length = _text(_wide(high - nearest))
+    return f"the nearest row before it is at {format_instant(nearest)}: declare {part}={length}"
+
+
+def _round(us: int) -> int:
+    """Round down to a unit a person would write."""
+    return max(us // _unit(us) * _unit(us), 1)
+
+
+def _wide(us: int) -> int:
+    """Round up to a unit a person would write."""
+    return -(-us // _unit(us)) * _unit(us)
+
+
+def _unit(us: int) -> int:
+    return next((unit for unit in (DAY, HOUR, MINUTE, SECOND) if us >= 2 * unit), 1)
+
+
+def _about(us: int) -> str:
+    """Return a duration to the second, for people; shorter ones exactly."""
+    return format_duration(us if us < MINUTE else -(-us // SECOND) * SECOND)
+
+
+def _text(us: int) -> str:
+    return f'"{format_duration(us)}"'

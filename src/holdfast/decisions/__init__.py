@@ -1,0 +1,1 @@
+"""Pure policies read evidence and say promote, hold, roll back, retrain or alert."""

@@ -1,0 +1,1 @@
+"""Events become rows: each is validated, deduplicated, appended or put into quarantine with its reason."""

@@ -1,0 +1,522 @@
+"""Window kernels: exact aggregates of the events each spine row could have known, in one pass per group.
+
+Events and spine rows arrive grouped by entity and sorted by time (`holdfast.features.grouping`). All numbers
+inside are int64: sums of squares are two sums in base 2^32, and 128-bit results are four limbs of 32 bits, so
+nothing wraps and the kernels also run as plain Python.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, types
+from numba.extending import register_jitable
+
+OK, TOO_MANY, TOO_LARGE = 0, 1, 2
+"""What a kernel answers: done, a window holds too many events, a value is beyond the fixed-point limit."""
+
+COUNT, SUM, MEAN, STD, MIN, MAX = range(6)
+"""Rows of the third axis of `slots`."""
+
+VALUES, MASK, SCALE, IS_FLOAT = range(4)
+"""Columns of `lanes`."""
+
+MAX_EVENTS = 2**31
+"""A window holds fewer events than this."""
+
+MAX_MOMENT_SCALE = 13
+"""Greatest scale of a column in mean or std: 5^(2 x 13) still fits 63 bits."""
+
+PATIENCE = 2
+"""How many times the cost of a sweep may be spent on scanning unknown tails before a group is swept."""
+
+_LOW = 0xFFFFFFFF
+_LIMIT = 2**32
+_HIGHEST = 2**63 - 1
+_LOWEST = -(2**63)
+
+_ints = types.Array(types.int64, 1, "C", readonly=True)
+_table = types.Array(types.int64, 2, "C", readonly=True)
+_cube = types.Array(types.int64, 3, "C", readonly=True)
+_masks = types.Array(types.boolean, 2, "C", readonly=True)
+
+
+# ------------------------------------------------------------------------------------- 128-bit arithmetic
+@register_jitable
+def product(a, b):
+    """(high, low) in base 2^32 of a x b, for 0 <= a, b <= 2^32."""
+    u = a * (b >> 16)
+    v = ((u & 0xFFFF) << 16) + a * (b & 0xFFFF)
+    return (u >> 16) + (v >> 32), v & _LOW
+
+
+@register_jitable
+def nearest(w3, w2, w1, w0):
+    """The double nearest to a number of four limbs below 2^126, ties to even."""
+    high = (w3 << 32) | w2
+    if high == 0:
+        if w1 < 1 << 31:
+            return float((w1 << 32) | w0)
+        return 2.0 * float((w1 << 31) | (w0 >> 1) | (w0 & 1))
+    free = 62  # leading zeros of `high`, as a number of 62 bits
+    rest = high
+    for step in (32, 16, 8, 4, 2, 1):
+        if rest >> step:
+            rest >>= step
+            free -= step
+    free -= 1
+    if free <= 32:
+        top = (high << free) | (w1 >> (32 - free))
+        lost = (w1 & ((1 << (32 - free)) - 1)) | w0
+    else:
+        top = (high << free) | (w1 << (free - 32)) | (w0 >> (64 - free))
+        lost = w0 & ((1 << (64 - free)) - 1)
+    if lost:
+        top |= 1  # nine bits below the rounding position: only says "not a tie"
+    return math.ldexp(float(top), 64 - free)
+
+
+@register_jitable
+def spread(n, S, qh, ql):
+    """n x Q - S^2 as a double, where Q = qh x 2^32 + ql, n < 2^31 and |S| < 2^63."""
+    q1 = qh + (ql >> 32)
+    p = n * (ql & _LOW)
+    r0 = p & _LOW
+    p = n * (q1 & _LOW) + (p >> 32)
+    r1 = p & _LOW
+    p = n * (q1 >> 32) + (p >> 32)
+    r2 = p & _LOW
+    r3 = p >> 32
+
+    size = abs(S)
+    s0, s1 = size & _LOW, size >> 32
+    h, l = product(s0, s0)
+    cross, d = s0 * s1, s1 * s1
+    r0 -= l
+    c = h + 2 * (cross & _LOW)
+    r1 -= c & _LOW
+    c = (c >> 32) + 2 * (cross >> 32) + (d & _LOW)
+    r2 -= c & _LOW
+    r3 -= (c >> 32) + (d >> 32)
+
+    r1 += r0 >> 32  # arithmetic shifts carry the borrows
+    r2 += r1 >> 32
+    r3 += r2 >> 32
+    return nearest(r3, r2 & _LOW, r1 & _LOW, r0 & _LOW)
+
+
+@register_jitable
+def pairs(n, factor):
+    """n x (n - 1) x factor as a double, for n < 2^31 and factor < 2^63."""
+    m = n * (n - 1)
+    a0, a1, b0, b1 = m & _LOW, m >> 32, factor & _LOW, factor >> 32
+    h, r0 = product(a0, b0)
+    x, y, d = a1 * b0, a0 * b1, a1 * b1
+    c = h + (x & _LOW) + (y & _LOW)
+    r1 = c & _LOW
+    c = (c >> 32) + (x >> 32) + (y >> 32) + (d & _LOW)
+    return nearest((c >> 32) + (d >> 32), c & _LOW, r1, r0)
+
+
+# ------------------------------------------------------------------------------------------------ lowering
+@register_jitable
+def lower(out, bits, rows, slots, scale, is_float, states):
+    """Write the aggregates of one window of one lane that are asked for; empty windows stay as they are.
+
+    `rows` (r,) says where, `slots` (6,) in which row of `out`; `states` (6, r) holds n, S, Q high, Q low,
+    least and most.
+    """
+    five, two, ten = 1, 1.0, 1.0
+    for _ in range(scale):
+        five *= 5  # 10^s = 5^s x 2^s, and a power of two never changes a rounding
+        two *= 2.0
+        ten *= 10.0
+    n, S = states[0], states[1]
+    k = slots[COUNT]
+    if k >= 0:
+        for r in range(rows.size):
+            if n[r]:
+                out[k, rows[r]] = float(n[r])
+    k = slots[SUM]
+    if k >= 0:
+        for r in range(rows.size):
+            if n[r]:
+                out[k, rows[r]] = float(S[r]) / ten
+    k = slots[MEAN]
+    if k >= 0:
+        for r in range(rows.size):
+            if n[r]:
+                out[k, rows[r]] = float(S[r]) / (float(n[r] * five) * two)
+    k = slots[STD]
+    if k >= 0:
+        for r in range(rows.size):
+            if n[r] > 1:
+                variance = spread(n[r], S[r], states[2, r], states[3, r]) / (pairs(n[r], five * five) * two * two)
+                out[k, rows[r]] = math.sqrt(variance)
+    for kind in range(MIN, MAX + 1):
+        k = slots[kind]
+        if k < 0:
+            continue
+        extreme = states[kind]
+        for r in range(rows.size):
+            if n[r] == 0:
+                continue
+            if is_float:
+                bits[k, rows[r]] = extreme[r] if extreme[r] >= 0 else extreme[r] ^ _HIGHEST
+            else:
+                out[k, rows[r]] = float(extreme[r]) / ten
+
+
+# ----------------------------------------------------------------------------------------- trees of extremes
+@register_jitable
+def tree_min(tree, size, l, r):
+    """Smallest of leaves [l, r) of a bottom-up tree."""
+    best = _HIGHEST
+    l += size
+    r += size
+    while l < r:
+        if l & 1:
+            best = min(best, tree[l])
+            l += 1
+        if r & 1:
+            r -= 1
+            best = min(best, tree[r])
+        l >>= 1
+        r >>= 1
+    return best
+
+
+@register_jitable
+def tree_max(tree, size, l, r):
+    """Greatest of leaves [l, r) of a bottom-up tree."""
+    best = _LOWEST
+    l += size
+    r += size
+    while l < r:
+        if l & 1:
+            best = max(best, tree[l])
+            l += 1
+        if r & 1:
+            r -= 1
+            best = max(best, tree[r])
+        l >>= 1
+        r >>= 1
+    return best
+
+
+@register_jitable
+def tree_sum(tree, size, l, r):
+    """Sum of leaves [l, r) of a bottom-up tree."""
+    total = 0
+    l += size
+    r += size
+    while l < r:
+        if l & 1:
+            total += tree[l]
+            l += 1
+        if r & 1:
+            r -= 1
+            total += tree[r]
+        l >>= 1
+        r >>= 1
+    return total
+
+
+@register_jitable
+def insert(tree, size, leaf, v, kind):
+    """Add v to a leaf, or let it compete there (kind MIN or MAX), and pass that on to the root."""
+    node = leaf + size
+    while node:
+        if kind == MIN:
+            tree[node] = min(tree[node], v)
+        elif kind == MAX:
+            tree[node] = max(tree[node], v)
+        else:
+            tree[node] += v
+        node >>= 1
+
+
+@register_jitable
+def ascending(keys):
+    """Stable order of keys by merging runs of doubling length, O(n log n)."""
+    n = keys.size
+    order = np.arange(n)
+    spare = np.empty(n, np.int64)
+    run = 1
+    while run < n:
+        for low in range(0, n, 2 * run):
+            middle, high = min(low + run, n), min(low + 2 * run, n)
+            i, j = low, middle
+            for k in range(low, high):
+                if j >= high or (i < middle and keys[order[i]] <= keys[order[j]]):
+                    spare[k] = order[i]
+                    i += 1
+                else:
+                    spare[k] = order[j]
+                    j += 1
+        order, spare = spare, order
+        run *= 2
+    return order
+
+
+# ------------------------------------------------------------------------------------------------- kernels
+@njit(
+    types.Tuple((types.int64[::1], types.int64[::1]))(_ints, types.int64),
+    cache=True,
+    error_model="numpy",
+    nogil=True,
+)
+def counting_order(codes, groups):
+    """Stable order of rows by group code, and where each group starts; codes below 0 are left out.
+
+    O(rows + groups). Returns (order (k,), start (groups + 1,)).
+    """
+    start = np.zeros(groups + 1, np.int64)
+    for i in range(codes.size):
+        if codes[i] >= 0:
+            start[codes[i] + 1] += 1
+    for g in range(groups):
+        start[g + 1] += start[g]
+    at = start[:-1].copy()
+    order = np.empty(start[groups], np.int64)
+    for i in range(codes.size):
+        g = codes[i]
+        if g >= 0:
+            order[at[g]] = i
+            at[g] += 1
+    return order, start
+
+
+@njit(
+    types.UniTuple(types.int64, 2)(
+        _ints, _ints, _ints,
+        _ints, _ints, _ints, _ints,
+        _table, _table, _masks, _table, _cube,
+        types.float64[:, ::1], types.int64[:, ::1],
+        types.int64, types.float64,
+    ),
+    cache=True,
+    error_model="numpy",
+    nogil=True,
+)  # fmt: skip
+def window_values(
+    time, arrived, start,
+    t, known, rows, first,
+    spans, values, masks, lanes, slots,
+    out, bits,
+    max_events, patience,
+):  # fmt: skip
+    """All windows and aggregates of one source and entity, as known at each spine row.
+
+    Group g holds events [start[g], start[g+1]), sorted by time, and spine rows [first[g], first[g+1]), sorted
+    by t; `rows` says where in `out` a spine row is written. `spans` (W, 3) holds over, offset and hop. A lane
+    (L, 4) is a row of `values`, a row of `masks` (-1: all events), a scale and whether values are ordered
+    float bits; `slots` (L, W, 6) says which row of `out` receives an aggregate of a lane, or -1. `out` (K, n)
+    comes filled with the values of empty windows; `bits` is the same memory as int64.
+
+    Returns (verdict, lane or window at fault).
+
+    Where all events of a window that a row may see are known, sums are differences of prefix sums. From the
+    first event on that was still unknown, events are scanned; a group where that would be slow is swept in
+    order of arrival instead, over trees. O(events + rows x windows) in the first case, times log(events of
+    the group) in the last.
+    """
+    groups = start.size - 1
+    most_events = most_rows = 0
+    for g in range(groups):
+        if first[g + 1] > first[g]:
+            most_events = max(most_events, start[g + 1] - start[g])
+            most_rows = max(most_rows, first[g + 1] - first[g])
+    n_windows, n_lanes = spans.shape[0], lanes.shape[0]
+
+    peak = np.empty(most_events, np.int64)
+    split = np.empty(most_rows, np.int64)
+    lows = np.empty((n_windows, most_rows), np.int64)
+    highs = np.empty((n_windows, most_rows), np.int64)
+    prefix = np.zeros((4, most_events + 1), np.int64)
+    trees = np.empty((6, 2 * most_events), np.int64)
+    states = np.empty((n_windows, 6, most_rows), np.int64)
+
+    for g in range(groups):
+        e0, r0 = start[g], first[g]
+        m, n_rows = start[g + 1] - e0, first[g + 1] - r0
+        if m == 0 or n_rows == 0:
+            continue
+
+        # up to `split`, every event is known to the row
+        peak[0] = arrived[e0]
+        for j in range(1, m):
+            peak[j] = max(peak[j - 1], arrived[e0 + j])
+        for r in range(n_rows):
+            k = known[r0 + r]
+            a, b = 0, m
+            if r > 0:  # mostly a little after the row before
+                a = split[r - 1]
+                if a == 0 or peak[a - 1] <= k:
+                    stop = min(m, a + 8)
+                    while a < stop and peak[a] <= k:
+                        a += 1
+                    if a < stop:
+                        b = a
+                else:
+                    a, b = 0, a
+            while a < b:
+                middle = (a + b) >> 1
+                if peak[middle] <= k:
+                    a = middle + 1
+                else:
+                    b = middle
+            split[r] = a
+
+        # the bounds of every window, by two pointers
+        tail = 0
+        for w in range(n_windows):
+            over, offset, hop = spans[w, 0], spans[w, 1], spans[w, 2]
+            a = b = 0
+            for r in range(n_rows):
+                high = t[r0 + r] - offset
+                low = high - over
+                if hop:
+                    low = low // hop * hop
+                    if offset:
+                        high = high // hop * hop
+                while a < m and time[e0 + a] < low:
+                    a += 1
+                b = max(a, b)
+                while b < m and time[e0 + b] < high:
+                    b += 1
+                if b - a >= max_events:
+                    return TOO_MANY, w
+                lows[w, r] = a
+                highs[w, r] = b
+                tail += max(0, b - max(a, split[r]))
+        depth = 1
+        while m >> depth:
+            depth += 1
+        sweep = tail > patience * depth * (m + n_windows * n_rows)
+        by_arrival = np.empty(0, np.int64)
+        by_known = np.empty(0, np.int64)
+        if sweep:
+            by_arrival = ascending(arrived[e0 : e0 + m])
+            by_known = ascending(known[r0 : r0 + n_rows])
+
+        for lane in range(n_lanes):
+            vals, mask = lanes[lane, VALUES], lanes[lane, MASK]
+            scale, is_float = lanes[lane, SCALE], lanes[lane, IS_FLOAT] != 0
+            sums = squares = smallest = greatest = False
+            for w in range(n_windows):
+                squares |= slots[lane, w, STD] >= 0
+                sums |= slots[lane, w, SUM] >= 0 or slots[lane, w, MEAN] >= 0
+                smallest |= slots[lane, w, MIN] >= 0
+                greatest |= slots[lane, w, MAX] >= 0
+            sums |= squares
+
+            if sums:
+                for j in range(e0, e0 + m):
+                    if (mask < 0 or masks[mask, j]) and not -_LIMIT <= values[vals, j] <= _LIMIT:
+                        return TOO_LARGE, lane
+
+            if sweep:
+                trees[:4, : 2 * m] = 0
+                trees[4, : 2 * m] = _HIGHEST
+                trees[5, : 2 * m] = _LOWEST
+                arrivals = 0
+                for i in range(n_rows):
+                    r = by_known[i]
+                    while arrivals < m and arrived[e0 + by_arrival[arrivals]] <= known[r0 + r]:
+                        leaf = by_arrival[arrivals]
+                        arrivals += 1
+                        if mask >= 0 and not masks[mask, e0 + leaf]:
+                            continue
+                        insert(trees[0], m, leaf, 1, COUNT)
+                        if vals < 0:
+                            continue
+                        v = values[vals, e0 + leaf]
+                        if sums:
+                            insert(trees[1], m, leaf, v, SUM)
+                        if squares:
+                            h, l = product(abs(v), abs(v))
+                            insert(trees[2], m, leaf, h, SUM)
+                            insert(trees[3], m, leaf, l, SUM)
+                        if smallest:
+                            insert(trees[4], m, leaf, v, MIN)
+                        if greatest:
+                            insert(trees[5], m, leaf, v, MAX)
+                    for w in range(n_windows):
+                        for k in range(4):
+                            if k == 0 or (sums and k == 1) or squares:
+                                states[w, k, r] = tree_sum(trees[k], m, lows[w, r], highs[w, r])
+                        if smallest:
+                            states[w, 4, r] = tree_min(trees[4], m, lows[w, r], highs[w, r])
+                        if greatest:
+                            states[w, 5, r] = tree_max(trees[5], m, lows[w, r], highs[w, r])
+            else:
+                if mask >= 0:
+                    for j in range(m):
+                        prefix[0, j + 1] = prefix[0, j] + (1 if masks[mask, e0 + j] else 0)
+                if sums:
+                    for j in range(m):
+                        inside = mask < 0 or masks[mask, e0 + j]
+                        prefix[1, j + 1] = prefix[1, j] + (values[vals, e0 + j] if inside else 0)
+                if squares:
+                    for j in range(m):
+                        v = values[vals, e0 + j] if mask < 0 or masks[mask, e0 + j] else 0
+                        h, l = product(abs(v), abs(v))
+                        prefix[2, j + 1] = prefix[2, j] + h
+                        prefix[3, j + 1] = prefix[3, j] + l
+                if smallest:
+                    for j in range(m):
+                        inside = mask < 0 or masks[mask, e0 + j]
+                        trees[4, m + j] = values[vals, e0 + j] if inside else _HIGHEST
+                    for j in range(m - 1, 0, -1):
+                        trees[4, j] = min(trees[4, 2 * j], trees[4, 2 * j + 1])
+                if greatest:
+                    for j in range(m):
+                        inside = mask < 0 or masks[mask, e0 + j]
+                        trees[5, m + j] = values[vals, e0 + j] if inside else _LOWEST
+                    for j in range(m - 1, 0, -1):
+                        trees[5, j] = max(trees[5, 2 * j], trees[5, 2 * j + 1])
+
+                for w in range(n_windows):
+                    wants_min, wants_max = slots[lane, w, MIN] >= 0, slots[lane, w, MAX] >= 0
+                    for r in range(n_rows):
+                        a, b = lows[w, r], highs[w, r]
+                        c = min(b, max(a, split[r]))
+                        n = c - a if mask < 0 else prefix[0, c] - prefix[0, a]
+                        S = qh = ql = least = most = 0
+                        if sums:
+                            S = prefix[1, c] - prefix[1, a]
+                        if squares:
+                            qh = prefix[2, c] - prefix[2, a]
+                            ql = prefix[3, c] - prefix[3, a]
+                        if wants_min:
+                            least = tree_min(trees[4], m, a, c)
+                        if wants_max:
+                            most = tree_max(trees[5], m, a, c)
+                        for j in range(c, b):
+                            if arrived[e0 + j] > known[r0 + r] or (mask >= 0 and not masks[mask, e0 + j]):
+                                continue
+                            n += 1
+                            if vals < 0:
+                                continue
+                            v = values[vals, e0 + j]
+                            if sums:
+                                S += v
+                            if squares:
+                                h, l = product(abs(v), abs(v))
+                                qh += h
+                                ql += l
+                            least = min(least, v)
+                            most = max(most, v)
+                        states[w, 0, r] = n
+                        states[w, 1, r] = S
+                        states[w, 2, r] = qh
+                        states[w, 3, r] = ql
+                        states[w, 4, r] = least
+                        states[w, 5, r] = most
+
+            here = rows[r0 : r0 + n_rows]
+            for w in range(n_windows):
+                lower(out, bits, here, slots[lane, w], scale, is_float, states[w, :, :n_rows])
+    return OK, 0

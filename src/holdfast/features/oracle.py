@@ -1,0 +1,135 @@
+"""The naive oracle: what every feature means, in plain Python integers.
+
+It filters all rows, one spine row at a time, and imports no compiled kernel. Every fast path is bound to it
+by a law: equal, bit for bit (tests/laws/test_windows.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from holdfast.events.source import ARRIVED, BATCH
+from holdfast.features.aggregate import AGGREGATES
+from holdfast.features.view import FeaturePlan, Measure, View
+from holdfast.kernel.expr import Expr
+from holdfast.kernel.expr_oracle import evaluate_expression
+from holdfast.kernel.schema import Schema
+
+Row = Mapping[str, Any]
+"""One event or spine row by column name, in stored values: decimals and times are int, None is missing."""
+
+
+def is_visible(row: Row, schema: Schema, measure: Measure, t: int, known_at: int) -> bool:
+    """Whether an event lies in the measure's window at t, had arrived by `known_at`, and passes its filter."""
+    assert schema.event_time is not None
+    lo, hi = measure.window.bounds(t)
+    if not (lo <= row[schema.event_time.name] < hi and row[ARRIVED] <= known_at):
+        return False
+    if measure.where is None:
+        return True
+    truth = evaluate_expression(measure.where, row, {}, scales_of(schema))
+    return truth is not None and truth != 0.0
+
+
+def lowered(aggregate: str, values: Sequence[Any], scale: int) -> float | None:
+    """Return an aggregate of non-missing values as the double that DESIGN's formula gives.
+
+    Parameters
+    ----------
+    values : ints (value x 10^scale), or floats for min and max
+    """
+    n, S, one = len(values), sum(values), 10**scale
+    if n == 0:
+        return AGGREGATES[aggregate].empty
+    match aggregate:
+        case "count":
+            return float(n)
+        case "sum":
+            return float(S) / float(one)
+        case "mean":
+            return float(S) / float(n * one)
+        case "std":
+            if n < 2:
+                return None
+            Q = sum(value * value for value in values)
+            return math.sqrt(float(n * Q - S * S) / float(n * (n - 1) * one**2))
+        case "min":
+            return float(min(values)) / float(one)
+        case _:
+            return float(max(values)) / float(one)
+
+
+def window_value(measure: Measure, schema: Schema, rows: Sequence[Row], t: int, known_at: int) -> float | None:
+    """Return the value of one measure over the events of one entity; None is missing."""
+    seen = [row for row in rows if is_visible(row, schema, measure, t, known_at)]
+    if measure.column is None:
+        return float(len(seen))
+    values = [row[measure.column] for row in seen if _is_value(row[measure.column])]
+    if measure.aggregate == "count":
+        return float(len(values))
+    scale = scales_of(schema).get(measure.column, 0)
+    return lowered(measure.aggregate, [_exact(value) for value in values], scale)
+
+
+def _is_value(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _exact(value: Any) -> Any:
+    return value + 0.0 if isinstance(value, float) else int(value)  # one zero, not two
+
+
+def measures_of(
+    view: View,
+    schema: Schema,
+    rows: Sequence[Row],
+    key: Sequence[Any],
+    t: int,
+    known_at: int,
+    max_batch: int | None = None,
+) -> dict[str, float | None]:
+    """Return all measures of a view for one entity at one instant.
+
+    Parameters
+    ----------
+    rows : all events of the view's source, in any order, with their system columns
+    key : value of each key column of the entity; a None matches nothing
+    t, known_at : bounds of event time and of arrival, microseconds
+    max_batch : see only rows of batches up to this one
+    """
+    mine = [
+        row
+        for row in rows
+        if None not in key
+        and [row[name] for name in view.entity.key] == list(key)
+        and (max_batch is None or row[BATCH] <= max_batch)
+    ]
+    return {measure.name: window_value(measure, schema, mine, t, known_at) for measure in view.measures}
+
+
+def features_of(
+    plan: FeaturePlan,
+    spine_row: Row,
+    rows_by_source: Mapping[str, Sequence[Row]],
+    t: int,
+    known_at: int,
+    max_batch: int | None = None,
+) -> dict[str, float | None]:
+    """Return all features of a plan for one spine row; a source without rows has no events."""
+    row = dict(spine_row)
+    for view in plan.views:
+        key = [spine_row[name] for name in view.entity.key]
+        rows = rows_by_source.get(view.source, ())
+        row |= measures_of(view, plan.sources[view.source], rows, key, t, known_at, max_batch)
+
+    def value(expr: Expr) -> float | None:
+        return evaluate_expression(expr, row, plan.vocabularies, scales_of(plan.schema))
+
+    return {feature.name: value(feature.expr) for feature in plan.features.features}
+
+
+def scales_of(schema: Schema) -> dict[str, int]:
+    """Return the scale of each column that is stored as fixed point."""
+    return {c.name: c.scale or 0 for c in schema.columns if c.is_fixed_point}

@@ -1,0 +1,1 @@
+"""The shared vocabulary: time, ids, schemas, expressions, errors, ports; imports nothing else of holdfast."""

@@ -1,0 +1,75 @@
+"""Canonical JSON and fingerprints: equal content, equal id, on every machine and version of Python."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from holdfast.kernel.errors import ContractError
+
+T = TypeVar("T")
+
+
+def to_data(value: Any) -> Any:
+    """Return a noun (nested frozen dataclasses, tuples, scalars) as plain JSON values."""
+    return msgspec.to_builtins(value, str_keys=True)
+
+
+def from_data(kind: type[T], data: Any) -> T:
+    """Return the noun of that type from plain JSON values, checked strictly.
+
+    Raises
+    ------
+    ContractError
+        If the values do not have the shape of the type.
+    """
+    try:
+        return msgspec.convert(data, kind, str_keys=True)
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        raise ContractError(f"stored {kind.__name__} cannot be read: {error}.", code="HF200") from error
+
+
+def settled(noun: T) -> T:
+    """Return a noun as it will be read back: whole numbers where floats are declared become floats.
+
+    Without it a value would have one fingerprint before it is stored and another one after.
+    """
+    return from_data(type(noun), to_data(noun))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one JSON text of a value: sorted keys, no blanks, shortest floats, UTF-8.
+
+    Dataclasses become objects and tuples arrays. NaN and infinities have no canonical form.
+
+    Raises
+    ------
+    ValueError
+        If a float is not finite.
+    """
+    plain = to_data(value)
+    return json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest(parts: Iterable[bytes | memoryview] | bytes) -> str:
+    """Return the BLAKE2b-160 digest of bytes, or of a sequence of them, as 40 hexadecimal characters."""
+    state = hashlib.blake2b(digest_size=20)
+    for part in (parts,) if isinstance(parts, bytes) else parts:
+        state.update(part)
+    return state.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """Return the content hash of a value's canonical JSON."""
+    return digest(canonical_json(value))
+
+
+def short(identifier: str, length: int = 8) -> str:
+    """Return the first characters of a fingerprint, for people."""
+    return identifier[:length]

@@ -1,0 +1,1 @@
+"""What serving recorded is compared with the baseline, and each difference becomes a dated finding."""

@@ -1,0 +1,93 @@
+"""Performance: recorded predictions beside the outcomes that have matured since, and beside what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from holdfast.datasets.label import Label, attach_labels
+from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T
+from holdfast.events.source import Source
+from holdfast.kernel.time import DAY
+from holdfast.training.metric import Interval, Scored, evaluate_with_intervals, task_of
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """Measured metrics of one version over an interval.
+
+    Attributes
+    ----------
+    since, until : microseconds of event time, half-open
+    predictions, mature : records in the interval, and those whose outcome is decided
+    positives : mature records with a positive outcome
+    by_decision : for each recommendation, mature records and positives among them
+    metrics : with 95 % intervals
+    expected : the same metrics as registered with the version
+    """
+
+    model: str
+    version: int
+    since: int
+    until: int
+    predictions: int
+    mature: int
+    positives: int
+    by_decision: dict[str, tuple[int, int]]
+    metrics: dict[str, Interval]
+    expected: dict[str, Interval]
+
+
+def measure(
+    model: str,
+    version: int,
+    records: pl.DataFrame,
+    spine: pl.DataFrame,
+    label: Label,
+    source: Source,
+    outcomes: pl.DataFrame,
+    *,
+    as_of: int,
+    k: int,
+    expected: Mapping[str, Interval],
+    seed: int = 0,
+) -> Performance:
+    """Join prediction records with outcomes as they had arrived at `as_of`, and measure.
+
+    Parameters
+    ----------
+    records : rows of the prediction table; the last attempt at each key counts
+    spine : rows with the label's key column, ``_t``, ``_known_at`` and ``_key``, one for each record
+    outcomes : rows of the label's source
+    """
+    last = records.sort("answered_us", "attempt").unique("key", keep="last", maintain_order=True)
+    joined = last.join(spine.drop(T, KNOWN_AT), left_on="key", right_on=ROW_KEY, how="inner", maintain_order="left")
+    joined = joined.with_columns(
+        pl.col("key").alias(ROW_KEY), pl.col("t_us").alias(T), pl.col("known_at_us").alias(KNOWN_AT)
+    )
+    acted = joined.filter(pl.col("exposure") == "served").select(ROW_KEY, "decision")
+    labels = attach_labels(joined, label, source, outcomes, as_of=as_of, decisions=acted)
+    mature = joined.with_columns(labels.values.alias("_y")).filter(labels.fates == "labelled")
+    y = mature["_y"].to_numpy().astype(np.float64)
+    scored = Scored(
+        y,
+        mature["score"].to_numpy(),
+        np.ones(len(y)),
+        mature[T].to_numpy() // DAY,
+        k,
+    )
+    by_decision = {
+        str(name): (int(rows), int(positive))
+        for name, rows, positive in mature.group_by("decision", maintain_order=True)
+        .agg(pl.len(), (pl.col("_y") > 0).sum().alias("positives"))
+        .iter_rows()
+    }
+    since = int(records["t_us"].min() or 0) if records.height else 0  # type: ignore[arg-type]
+    until = int(records["t_us"].max() or 0) + 1 if records.height else 0  # type: ignore[arg-type]
+    return Performance(
+        model, version, since, until, last.height, len(y), int((y > 0).sum()), by_decision,
+        evaluate_with_intervals(scored, task_of(y), seed=seed) if len(y) else {}, dict(expected),
+    )  # fmt: skip

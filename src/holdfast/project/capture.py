@@ -1,0 +1,328 @@
+"""Capture: ordinary Python functions, run once with stand-ins for columns, become expressions.
+
+A `Term` records what is done to it. What it cannot mean, it refuses at once, with the line and the remedy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from holdfast.kernel.errors import DefinitionError, did_you_mean
+from holdfast.kernel.expr import Expr, Scalar, col, const, to_text
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def caller_place() -> str:
+    """Return ``file:line`` of the nearest caller outside this package, or an empty string."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+            name = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+            return f"{name}:{frame.f_lineno}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return ""
+
+
+def _refuse(message: str, hint: str = "") -> NoReturn:
+    raise DefinitionError(message, code="HF103", place=caller_place(), hint=hint)
+
+
+def lift(value: Any) -> Expr:
+    """Return the expression of a term or constant.
+
+    Raises
+    ------
+    DefinitionError
+        If the value is neither.
+    """
+    if isinstance(value, Term):
+        return value.expr
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return const(value)
+    if isinstance(value, MeasureTerm):
+        _refuse(
+            "an aggregate over a window cannot stand inside an expression of the same view.",
+            "name it in the view, then combine it in a feature",
+        )
+    _refuse(f"an expression holds columns, numbers and texts; found {type(value).__name__} {value!r}.")
+
+
+class Term:
+    """A column or an expression over columns, as a user's function sees it.
+
+    Arithmetic, comparisons and ``&``, ``|``, ``~`` build larger terms; methods are those of the expression
+    table (`holdfast.kernel.expr.OPS`).
+    """
+
+    __slots__ = ("expr", "place")
+
+    def __init__(self, expr: Expr) -> None:
+        self.expr = expr
+        self.place = caller_place()
+
+    def _binary(self, op: str, other: Any, swap: bool = False) -> Term:
+        left, right = self.expr, lift(other)
+        return Term(Expr(op, (right, left) if swap else (left, right)))
+
+    def __add__(self, other: Any) -> Term:
+        return self._binary("add", other)
+
+    def __radd__(self, other: Any) -> Term:
+        return self._binary("add", other, swap=True)
+
+    def __sub__(self, other: Any) -> Term:
+        return self._binary("sub", other)
+
+    def __rsub__(self, other: Any) -> Term:
+        return self._binary("sub", other, swap=True)
+
+    def __mul__(self, other: Any) -> Term:
+        return self._binary("mul", other)
+
+    def __rmul__(self, other: Any) -> Term:
+        return self._binary("mul", other, swap=True)
+
+    def __truediv__(self, other: Any) -> Term:
+        return self._binary("div", other)
+
+    def __rtruediv__(self, other: Any) -> Term:
+        return self._binary("div", other, swap=True)
+
+    def __lt__(self, other: Any) -> Term:
+        return self._binary("lt", other)
+
+    def __le__(self, other: Any) -> Term:
+        return self._binary("le", other)
+
+    def __gt__(self, other: Any) -> Term:
+        return self._binary("gt", other)
+
+    def __ge__(self, other: Any) -> Term:
+        return self._binary("ge", other)
+
+    def __eq__(self, other: object) -> Term:  # type: ignore[override]
+        return self._binary("eq", other)
+
+    def __ne__(self, other: object) -> Term:  # type: ignore[override]
+        return self._binary("ne", other)
+
+    def __and__(self, other: Any) -> Term:
+        return self._binary("and", other)
+
+    def __rand__(self, other: Any) -> Term:
+        return self._binary("and", other, swap=True)
+
+    def __or__(self, other: Any) -> Term:
+        return self._binary("or", other)
+
+    def __ror__(self, other: Any) -> Term:
+        return self._binary("or", other, swap=True)
+
+    def __invert__(self) -> Term:
+        return Term(Expr("not", (self.expr,)))
+
+    def __neg__(self) -> Term:
+        return Term(Expr("neg", (self.expr,)))
+
+    def __abs__(self) -> Term:
+        return Term(Expr("abs", (self.expr,)))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        _refuse(
+            f"`{to_text(self.expr)}` has no truth value while the definition is read: it stands for a column.",
+            "use hf.where(condition, a, b) instead of if, .isin([...]) instead of in, and "
+            "(a < x) & (x < b) instead of and, or, not and chained comparisons",
+        )
+
+    def __contains__(self, item: object) -> bool:
+        _refuse("`in` cannot be captured.", "use column.isin([...])")
+
+    def __iter__(self) -> Iterator[Any]:
+        _refuse(f"`{to_text(self.expr)}` stands for a column and cannot be iterated.")
+
+    def __float__(self) -> float:
+        _refuse(f"`{to_text(self.expr)}` has no value while the definition is read.", "use .log(), .exp(), .abs()")
+
+    __int__ = __float__  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        methods = [m for m in dir(type(self)) if not m.startswith("_") and m not in ("expr", "place")]
+        hint = did_you_mean(name, methods)
+        if name in _AGGREGATE_METHODS:
+            hint = "aggregate a column of the source itself, and filter with where="
+        raise DefinitionError(
+            f"`{to_text(self.expr)}` has no method `{name}`.",
+            code="HF103",
+            place=caller_place(),
+            has=methods,
+            hint=hint,
+        )
+
+    def abs(self) -> Term:
+        """Return the absolute value."""
+        return Term(Expr("abs", (self.expr,)))
+
+    def log(self) -> Term:
+        """Return the natural logarithm; missing for values at or below 0."""
+        return Term(Expr("log", (self.expr,)))
+
+    def exp(self) -> Term:
+        """Return e to this power."""
+        return Term(Expr("exp", (self.expr,)))
+
+    def sqrt(self) -> Term:
+        """Return the square root; missing for negative values."""
+        return Term(Expr("sqrt", (self.expr,)))
+
+    def clip(self, low: float | None = None, high: float | None = None) -> Term:
+        """Return the value limited to ``[low, high]``."""
+        return Term(Expr("clip", (self.expr,), (low, high)))
+
+    def is_missing(self) -> Term:
+        """Return 1 where the value is missing, else 0."""
+        return Term(Expr("is_missing", (self.expr,)))
+
+    def fill(self, value: float) -> Term:
+        """Return the value, or the given one where it is missing."""
+        return Term(Expr("fill", (self.expr,), (value,)))
+
+    def isin(self, values: Sequence[Scalar]) -> Term:
+        """Return 1 where the value equals one of those given."""
+        if isinstance(values, str) or not isinstance(values, (list, tuple, set, frozenset)):
+            _refuse(f"`isin` takes a list of values, found {values!r}.", f"write .isin([{values!r}])")
+        ordered = sorted(values, key=repr) if isinstance(values, (set, frozenset)) else values
+        return Term(Expr("isin", (self.expr,), (tuple(ordered),)))
+
+    def hour(self, tz: str = "UTC") -> Term:
+        """Return the hour of day, 0-23, in the zone."""
+        return Term(Expr("hour", (self.expr,), (tz,)))
+
+    def weekday(self, tz: str = "UTC") -> Term:
+        """Return the day of week, Monday 0 to Sunday 6, in the zone."""
+        return Term(Expr("weekday", (self.expr,), (tz,)))
+
+    def day(self, tz: str = "UTC") -> Term:
+        """Return the day of month, in the zone."""
+        return Term(Expr("day", (self.expr,), (tz,)))
+
+    def month(self, tz: str = "UTC") -> Term:
+        """Return the month, 1-12, in the zone."""
+        return Term(Expr("month", (self.expr,), (tz,)))
+
+
+def where(condition: Any, then: Any, otherwise: Any) -> Term:
+    """Return `then` where the condition is true, `otherwise` where it is false, missing where it is missing."""
+    return Term(Expr("where", (lift(condition), lift(then), lift(otherwise))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasureTerm:
+    """An aggregate over a window as written; checked when the project is compiled."""
+
+    source: str
+    aggregate: str
+    column: str | None
+    over: Any
+    offset: Any
+    hop: Any
+    where: Any
+    after: bool
+    place: str
+
+    def __bool__(self) -> bool:
+        _refuse("an aggregate has no truth value while the definition is read.", "combine it in a feature")
+
+    def _combine(self, *_: Any) -> NoReturn:
+        _refuse(
+            f"`{self.aggregate}` over a window cannot be combined inside its view.",
+            "name it in the view, then combine it in a feature",
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _combine
+    __lt__ = __le__ = __gt__ = __ge__ = _combine
+
+
+_AGGREGATE_METHODS = ("count", "sum", "mean", "std", "min", "max")
+
+
+class StreamColumn(Term):
+    """A column of a source: a term, and the place where aggregates begin."""
+
+    __slots__ = ("_name", "_source")
+
+    def __init__(self, source: str, name: str) -> None:
+        super().__init__(col(name))
+        self._source, self._name = source, name
+
+    def _measure(self, aggregate: str, over: Any, offset: Any, hop: Any, where: Any, after: bool) -> MeasureTerm:
+        return MeasureTerm(
+            self._source, aggregate, self._name, over, offset, hop, where, after, caller_place()
+        )
+
+    def count(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Count the non-missing values in a window."""
+        return self._measure("count", over, offset, hop, where, after)
+
+    def sum(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Sum the values in a window, exactly."""
+        return self._measure("sum", over, offset, hop, where, after)
+
+    def mean(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Average the values in a window."""
+        return self._measure("mean", over, offset, hop, where, after)
+
+    def std(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Return the sample standard deviation in a window."""
+        return self._measure("std", over, offset, hop, where, after)
+
+    def min(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Return the smallest value in a window."""
+        return self._measure("min", over, offset, hop, where, after)
+
+    def max(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Return the greatest value in a window."""
+        return self._measure("max", over, offset, hop, where, after)
+
+
+class Stream:
+    """The events of a source, as a view's function sees them: columns, and `count`.
+
+    ``stream["count"]`` reaches a column whose name a method hides.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> StreamColumn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return StreamColumn(self._source, name)
+
+    def __getitem__(self, name: str) -> StreamColumn:
+        return StreamColumn(self._source, name)
+
+    def count(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+        """Count the events in a window."""
+        return MeasureTerm(self._source, "count", None, over, offset, hop, where, after, caller_place())
+
+
+class Row:
+    """One row's columns and features by name, as a feature function or a rule sees them."""
+
+    def __getattr__(self, name: str) -> Term:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Term(col(name))
+
+    def __getitem__(self, name: str) -> Term:
+        return Term(col(name))

@@ -1,0 +1,105 @@
+"""The compiled project: one definition as data, with fingerprints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from holdfast.datasets.spine import Grid
+from holdfast.decisions.release import Release
+from holdfast.events.source import Source
+from holdfast.features.view import FeaturePlan, FeatureSet, View
+from holdfast.kernel.errors import NotFoundError, did_you_mean
+from holdfast.kernel.ids import fingerprint
+from holdfast.kernel.schema import Schema
+from holdfast.training.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledObjectives:
+    """Declared needs: latency and freshness in microseconds, throughput in requests per second."""
+
+    p99: int | None = None
+    rps: float | None = None
+    freshness: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A slowly changing table: rows by key, holding between two columns."""
+
+    name: str
+    schema: Schema
+    key: tuple[str, ...]
+    valid: tuple[str, str] | None
+    known_ahead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledProject:
+    """Everything a project says, as nested data; equal projects have equal fingerprints."""
+
+    name: str
+    owner: str = ""
+    people: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    objectives: CompiledObjectives | None = None
+    sources: dict[str, Source] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
+    feature_sets: dict[str, FeatureSet] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    releases: dict[str, Release] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the whole definition."""
+        return fingerprint(self)
+
+    def source(self, name: str) -> Source:
+        """Return a source; NotFoundError with the nearest name otherwise."""
+        if name not in self.sources:
+            raise NotFoundError(
+                f"project `{self.name}` has no source `{name}`.",
+                has=tuple(self.sources),
+                hint=did_you_mean(name, self.sources),
+            )
+        return self.sources[name]
+
+    def model(self, name: str) -> Model:
+        """Return a model; NotFoundError with the nearest name otherwise."""
+        if name not in self.models:
+            raise NotFoundError(
+                f"project `{self.name}` has no model `{name}`.",
+                has=tuple(self.models),
+                hint=did_you_mean(name, self.models),
+            )
+        return self.models[name]
+
+    def release(self, model: str) -> Release:
+        """Return the release of a model, or one without any rule."""
+        return self.releases.get(model, Release(model))
+
+    def spine_schema(self, feature_set: FeatureSet) -> Schema:
+        """Return the columns of a spine row of a feature set."""
+        if feature_set.spine in self.grids:
+            grid = self.grids[feature_set.spine]
+            return grid.schema(self.sources[grid.source].schema)
+        return self.sources[feature_set.spine].schema
+
+    def feature_plan(self, model: str) -> FeaturePlan:
+        """Return the self-contained plan of a model's features; vocabularies are fitted later."""
+        chosen = self.feature_sets[self.model(model).features]
+        views = tuple(self.views[name] for name in chosen.views)
+        return FeaturePlan(
+            features=chosen,
+            schema=self.spine_schema(chosen),
+            views=views,
+            sources={view.source: self.sources[view.source].schema for view in views},
+        )
+
+    def fixed_point_columns(self, source: str) -> frozenset[str]:
+        """Columns of a source that enter sum, mean or std, so that their magnitude is bounded at ingestion."""
+        measures = [m for view in self.views.values() if view.source == source for m in view.measures]
+        windows = [model.label for model in self.models.values() if model.label.source == source]
+        measures += [label.window for label in windows if label.window is not None]
+        return frozenset(m.column for m in measures if m.column and m.aggregate in ("sum", "mean", "std"))

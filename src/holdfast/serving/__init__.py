@@ -1,0 +1,1 @@
+"""A request becomes an answer and a prediction record; this is the data plane, and it knows no HTTP."""

@@ -1,0 +1,103 @@
+"""Explanation: a recorded prediction beside its recomputation by the oracle, feature by feature."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from holdfast.features.oracle import features_of
+from holdfast.features.view import FeaturePlan
+from holdfast.kernel.expr import Expr, to_text
+from holdfast.serving.record import PredictionRecord
+from holdfast.training.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEvidence:
+    """One feature of a prediction.
+
+    Attributes
+    ----------
+    stored : value used when the answer was given; NaN is missing
+    recomputed : value the oracle finds today from the same rows
+    contribution : what it added to the model's margin, or None where the runtime cannot say
+    definition : what it means, in words
+    text : the category, where the feature is one
+    """
+
+    name: str
+    stored: float
+    recomputed: float
+    contribution: float | None
+    definition: str
+    text: str | None = None
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both values are the same float64, bit for bit (every missing is one)."""
+        if math.isnan(self.stored) or math.isnan(self.recomputed):
+            return math.isnan(self.stored) and math.isnan(self.recomputed)
+        return struct.pack("<d", self.stored) == struct.pack("<d", self.recomputed)
+
+
+def explain(
+    record: PredictionRecord, bundle: Bundle, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[FeatureEvidence]:
+    """Recompute each feature of a record by the oracle and put it beside the stored one.
+
+    Parameters
+    ----------
+    rows : stored values of the lake rows of each view's source, by source name
+    """
+    plan = bundle.plan
+    limit = record.known_batch[0] if record.known_batch else None
+    fresh = features_of(
+        plan,
+        record.request,
+        {name: list(found) for name, found in rows.items()},  # type: ignore[arg-type]
+        record.t_us,
+        record.known_at_us,
+        max_batch=limit,
+    )
+    contributions = bundle.predictor.contributions(np.ascontiguousarray(record.features[None, :]))[0]
+    words = definitions(plan)
+    evidence = []
+    for i, feature in enumerate(plan.features.features):
+        value = fresh[feature.name]
+        text = None
+        if feature.kind == "categorical":
+            found = record.request.get(feature.expr.columns()[0])
+            text = None if found is None else str(found)
+        evidence.append(
+            FeatureEvidence(
+                feature.name,
+                float(record.features[i]),
+                math.nan if value is None else value,
+                float(contributions[i]),
+                words[feature.name],
+                text,
+            )
+        )
+    return evidence
+
+
+def definitions(plan: FeaturePlan) -> dict[str, str]:
+    """Return what each feature means: its expression, and its windows in words."""
+    measures = {m.name: (view, m) for view in plan.views for m in view.measures}
+
+    def words(expr: Expr) -> str:
+        if expr.op == "col" and str(expr.params[0]) in measures:
+            view, measure = measures[str(expr.params[0])]
+            return f"{measure.describe()}, per {view.entity.name} of {view.source}"
+        text = to_text(expr)
+        used = [n for n in expr.columns() if n in measures]
+        if not used:
+            return text
+        return f"{text}; " + "; ".join(f"{n} = {words(Expr('col', (), (n,)))}" for n in used)
+
+    return {f.name: words(f.expr) for f in plan.features.features}

@@ -1,0 +1,36 @@
+"""What batch prediction needs of the world: the lake, to read events and to append prediction records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import polars as pl
+
+PREDICTIONS = "_predictions"
+"""Lake table of prediction records, all models together."""
+
+
+class PredictionLake(Protocol):
+    """The part of `holdfast.events.ports.Lake` that prediction uses, under the same contract."""
+
+    def version(self, table: str) -> int | None:
+        """Return the latest version of a table, or None where the table does not exist."""
+        ...
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        *,
+        where: pl.Expr | None = None,
+        version: int | None = None,
+    ) -> pl.DataFrame:
+        """Return rows (no promised order)."""
+        ...
+
+    def append(
+        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
+    ) -> int:
+        """Append rows under (app, batch), once; return the version that holds them."""
+        ...

@@ -1,0 +1,170 @@
+"""The verb of batch inference: rows of a spine become prediction records, once each per version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T, event_spine, event_time_of
+from holdfast.events.source import ARRIVED, BATCH, Source
+from holdfast.features.materialize import materialize
+from holdfast.kernel.ids import fingerprint
+from holdfast.kernel.ports import Clock, NoProgress, Progress
+from holdfast.kernel.time import format_instant
+from holdfast.serving.ports import PREDICTIONS, PredictionLake
+from holdfast.serving.record import (
+    FORMAT,
+    RECORD_SCHEMA,
+    attempt_id,
+    encode_features,
+    encode_requests,
+    missing_names,
+    prediction_id,
+)
+from holdfast.training.bundle import Bundle
+
+CHUNK = 20_000
+"""Rows per commit: the unit of progress, and of what a killed job computes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictReport:
+    """What a batch job did.
+
+    Attributes
+    ----------
+    rows : spine rows in the interval
+    repeated : those this version had answered before
+    predicted : those answered now
+    decisions : answers by recommendation
+    """
+
+    model: str
+    version: int
+    rows: int
+    repeated: int
+    predicted: int
+    decisions: dict[str, int] = field(default_factory=dict)
+    first_id: str | None = None
+    highest_id: str | None = None
+    highest_score: float | None = None
+
+
+def predict_batch(
+    model: str,
+    version: int,
+    bundle: Bundle,
+    source: Source,
+    lake: PredictionLake,
+    *,
+    since: int,
+    until: int,
+    known_batch: int,
+    clock: Clock,
+    progress: Progress | None = None,
+    dry_run: bool = False,
+) -> PredictReport:
+    """Predict every event of a source in ``[since, until)`` with features as known at each row's time.
+
+    Parameters
+    ----------
+    since, until : microseconds of event time
+    known_batch : last applied batch; rows of later batches are not looked at
+
+    Notes
+    -----
+    A row that this version has answered is left alone, so a job that was killed continues where its last
+    commit ended. One process at a time: the caller holds the shard's lease.
+    """
+    tell = NoProgress() if progress is None else progress
+    rows, answered = _rows(model, version, source, lake, since, until, known_batch)
+    todo = rows.filter(~pl.col(ROW_KEY).is_in(answered.implode())).sort(T, ROW_KEY)
+    report = PredictReport(model, version, rows.height, rows.height - todo.height, 0)
+    if dry_run or todo.height == 0:
+        return report
+    job = fingerprint([model, version, since, until, known_batch, lake.version(PREDICTIONS)])
+    counts: dict[str, int] = {}
+    best: tuple[float, str] | None = None
+    first: str | None = None
+    tell.start(f"predict {model}@{version}", todo.height)
+    for number, offset in enumerate(range(0, todo.height, CHUNK), start=1):
+        chunk = todo.slice(offset, CHUNK)
+        frame = _answer(chunk, model, version, bundle, source, lake, known_batch, job, clock.now_us())
+        note = {"job": job, "from": format_instant(since), "to": format_instant(until)}
+        lake.append(PREDICTIONS, frame, app=f"predict:{job}", batch=number, note=note)
+        for name, count in frame.group_by("decision").len().iter_rows():
+            counts[name or "none"] = counts.get(name or "none", 0) + count
+        top = frame.row(int(frame["score"].arg_max() or 0), named=True)
+        if best is None or top["score"] > best[0]:
+            best = (top["score"], top["prediction_id"])
+        first = first or frame["prediction_id"][0]
+        tell.advance(chunk.height)
+    tell.finish()
+    return PredictReport(
+        model, version, rows.height, report.repeated, todo.height, dict(sorted(counts.items())), first,
+        None if best is None else best[1], None if best is None else best[0],
+    )  # fmt: skip
+
+
+def _rows(
+    model: str, version: int, source: Source, lake: PredictionLake, since: int, until: int, known_batch: int
+) -> tuple[pl.DataFrame, pl.Series]:
+    when = event_time_of(source.schema)
+    inside = (pl.col(when) >= _instant(since)) & (pl.col(when) < _instant(until)) & (pl.col(BATCH) <= known_batch)
+    events = lake.read(source.name, [*source.schema.names, ARRIVED], where=inside)
+    answered = pl.Series("key", [], dtype=pl.String)
+    if lake.version(PREDICTIONS) is not None:
+        same = (pl.col("model") == model) & (pl.col("version") == version)
+        answered = lake.read(
+            PREDICTIONS, ["key"], where=same & (pl.col("t_us") >= since) & (pl.col("t_us") < until)
+        )["key"]
+    return event_spine(source, events), answered
+
+
+def _instant(us: int) -> pl.Expr:
+    return pl.lit(us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+
+
+def _answer(
+    chunk: pl.DataFrame,
+    model: str,
+    version: int,
+    bundle: Bundle,
+    source: Source,
+    lake: PredictionLake,
+    known_batch: int,
+    job: str,
+    now_us: int,
+) -> pl.DataFrame:
+    x = materialize(bundle.plan, chunk, lake, max_batch=known_batch)
+    scores = np.asarray(bundle.predictor.predict(x), dtype=np.float64)
+    keys = chunk[ROW_KEY].to_list()
+    ids = [prediction_id(model, key) for key in keys]
+    n = chunk.height
+    columns: Mapping[str, object] = {
+        "format": [FORMAT] * n,
+        "prediction_id": ids,
+        "attempt": [attempt_id(i, job) for i in ids],
+        "model": [model] * n,
+        "version": [version] * n,
+        "bundle": [bundle.name] * n,
+        "runtime": [bundle.manifest.runtime.name] * n,
+        "key": keys,
+        "t_us": chunk[T],
+        "known_at_us": chunk[KNOWN_AT],
+        "known_batch": [[known_batch]] * n,
+        "request": encode_requests(chunk, source.schema),
+        "features": encode_features(x),
+        "plan": [bundle.plan.fingerprint] * n,
+        "score": scores,
+        "decision": [None if bundle.policy is None else bundle.policy.decide(float(s)) for s in scores],
+        "step": ["champion"] * n,
+        "missing": missing_names(bundle.plan.names, x),
+        "exposure": ["batch"] * n,
+        "answered_us": [now_us] * n,
+        "latency_us": [[] for _ in range(n)],
+    }
+    return pl.DataFrame(columns, schema=RECORD_SCHEMA)

@@ -1,0 +1,1 @@
+"""Runs and searches fit models on a dataset, and gates say which of them may be registered."""

@@ -1,0 +1,67 @@
+"""Gates: criteria a run must pass to be registered, as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["passed", "failed", "not applicable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """``metric >= floor``, or ``metric >= champion * factor + margin`` when relative.
+
+    Attributes
+    ----------
+    relative : compare with the champion's value of the same metric on the same test rows
+    """
+
+    metric: str
+    op: Literal[">=", "<=", ">", "<"]
+    value: float = 0.0
+    relative: bool = False
+    factor: float = 1.0
+
+    def describe(self) -> str:
+        """Return the gate as a person would write it."""
+        if not self.relative:
+            return f"{self.metric} {self.op} {self.value:g}"
+        bound = "champion" if self.factor == 1.0 else f"champion * {self.factor:g}"
+        if self.value:
+            bound += f" {'-' if self.value < 0 else '+'} {abs(self.value):g}"
+        return f"{self.metric} {self.op} {bound}"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate's outcome with the numbers that decided it, None where one is not defined."""
+
+    gate: Gate
+    outcome: Outcome
+    found: float | None
+    limit: float | None
+
+
+def evaluate_gate(
+    gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float] | None
+) -> GateResult:
+    """Judge one gate; a missing or NaN metric fails, a relative gate without champion is not applicable."""
+    found = metrics.get(gate.metric)
+    limit: float | None = gate.value
+    if gate.relative:
+        if champion is None:
+            return GateResult(gate, "not applicable", _defined(found), None)
+        reference = champion.get(gate.metric)
+        limit = None if reference is None else reference * gate.factor + gate.value
+    found, limit = _defined(found), _defined(limit)
+    if found is None or limit is None:
+        return GateResult(gate, "failed", found, limit)
+    passed = {">=": found >= limit, "<=": found <= limit, ">": found > limit, "<": found < limit}[gate.op]
+    return GateResult(gate, "passed" if passed else "failed", found, limit)
+
+
+def _defined(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value

@@ -1,0 +1,207 @@
+"""Metrics equal their definitions: scikit-learn where it has them, plain loops where it has not."""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    roc_auc_score,
+)
+
+from holdfast.training.metric import BINS, METRICS, Costs, Scored, evaluate, evaluate_with_intervals
+
+CLOSE = {"rel": 1e-9, "abs": 1e-12}
+
+
+@st.composite
+def scored(draw: st.DrawFn, *, whole_weights: bool = False, least: int = 1) -> Scored:
+    """Rows with many ties, some weights of zero, and a few days."""
+    n = draw(st.integers(least, 40))
+    weights = st.integers(0, 3).map(float)
+    if not whole_weights:
+        weights = weights | st.floats(0.01, 5.0)
+    column = lambda values: np.array(draw(st.lists(values, min_size=n, max_size=n)), dtype=np.float64)  # noqa: E731
+    rows = Scored(
+        y=column(st.sampled_from((0.0, 1.0))),
+        score=column(st.sampled_from((0.0, 0.1, 0.25, 0.5, 0.9, 1.0)) | st.floats(0.0, 1.0)),
+        weight=column(weights),
+        day=column(st.integers(0, 4)).astype(np.int64),
+        k=draw(st.integers(1, 12)),
+        costs=Costs(column(st.integers(0, 1)) > 0, draw(st.floats(0, 10)), column(st.floats(0, 100))),
+    )
+    assume(rows.weight.sum() > 0)
+    return rows
+
+
+def value(name: str, rows: Scored) -> float:
+    return METRICS[name].prepare(rows)(rows.weight)
+
+
+def has_both(rows: Scored) -> bool:
+    return (rows.weight * rows.y).sum() > 0 and (rows.weight * (1 - rows.y)).sum() > 0
+
+
+@given(scored())
+def test_average_precision_equals_scikit_learn(rows: Scored) -> None:
+    assume((rows.weight * rows.y).sum() > 0)
+
+    expected = average_precision_score(rows.y, rows.score, sample_weight=rows.weight)
+
+    assert value("average_precision", rows) == pytest.approx(expected, **CLOSE)
+
+
+@given(scored())
+def test_auc_equals_scikit_learn(rows: Scored) -> None:
+    assume(has_both(rows))
+
+    expected = roc_auc_score(rows.y, rows.score, sample_weight=rows.weight)
+
+    assert value("auc", rows) == pytest.approx(expected, **CLOSE)
+
+
+@given(scored())
+def test_log_loss_and_brier_equal_scikit_learn(rows: Scored) -> None:
+    loss = log_loss(rows.y, rows.score, sample_weight=rows.weight, labels=[0, 1])
+    brier = brier_score_loss(rows.y, rows.score, sample_weight=rows.weight, labels=[0, 1])
+
+    assert value("log_loss", rows) == pytest.approx(loss, **CLOSE)
+    assert value("brier", rows) == pytest.approx(brier, **CLOSE)
+
+
+@given(scored(), st.lists(st.floats(-1e6, 1e6), min_size=40, max_size=40))
+def test_errors_of_values_equal_scikit_learn(rows: Scored, values: list[float]) -> None:
+    y = np.array(values[: len(rows.y)])
+    of_values = Scored(y, rows.score, rows.weight, rows.day)
+
+    squared = mean_squared_error(y, rows.score, sample_weight=rows.weight)
+    absolute = mean_absolute_error(y, rows.score, sample_weight=rows.weight)
+
+    assert value("rmse", of_values) == pytest.approx(math.sqrt(squared), **CLOSE)
+    assert value("mae", of_values) == pytest.approx(absolute, **CLOSE)
+    size = sum(w * abs(v) for w, v in zip(rows.weight, y, strict=True))
+    if size > 0:
+        off = sum(w * abs(v - s) for w, v, s in zip(rows.weight, y, rows.score, strict=True))
+        assert value("wape", of_values) == pytest.approx(off / size, **CLOSE)
+
+
+@given(scored())
+def test_precision_per_day_equals_a_loop_over_the_days(rows: Scored) -> None:
+    days: dict[int, dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for y, score, weight, day in zip(rows.y, rows.score, rows.weight, rows.day, strict=True):
+        days[day][score].append((y, weight))
+    shares = []
+    for by_score in days.values():
+        left, taken, hits = float(rows.k), 0.0, 0.0
+        for score in sorted(by_score, reverse=True):
+            whole = sum(weight for _, weight in by_score[score])
+            part = min(whole, left)
+            if whole > 0 and part > 0:
+                hits += part * sum(y * weight for y, weight in by_score[score]) / whole
+                taken, left = taken + part, left - part
+        if taken > 0:
+            shares.append(hits / taken)
+
+    assert value("precision@k/day", rows) == pytest.approx(sum(shares) / len(shares), rel=1e-7, abs=1e-9)
+
+
+@given(scored())
+def test_calibration_equals_a_loop_over_bins_of_equal_weight(rows: Scored) -> None:
+    total = sum(rows.weight)
+    bins: dict[int, list[int]] = defaultdict(list)
+    for i, score in enumerate(rows.score):
+        below = math.fsum(w for w, s in zip(rows.weight, rows.score, strict=True) if s < score)
+        tied = math.fsum(w for w, s in zip(rows.weight, rows.score, strict=True) if s == score)
+        middle = (below + tied / 2) / total * BINS
+        assume(abs(middle - round(middle)) > 1e-9 or float(total).is_integer())
+        bins[min(int(middle), BINS - 1)].append(i)
+    gaps = [
+        abs(math.fsum(rows.weight[i] * (rows.y[i] - rows.score[i]) for i in inside))
+        for inside in bins.values()
+    ]
+
+    assert value("calibration", rows) == pytest.approx(sum(gaps) / total, rel=1e-9, abs=1e-9)
+
+
+@given(scored(least=12))
+def test_calibration_slope_equals_scikit_learn_where_it_exists(rows: Scored) -> None:
+    rows = Scored(rows.y, np.clip(rows.score, 0.01, 0.99), rows.weight, rows.day)
+    used = rows.weight > 0
+    y, margin = rows.y[used], np.log(rows.score[used] / (1 - rows.score[used]))
+    found = value("calibration_slope", rows)
+
+    overlap = has_both(rows) and (
+        margin[y > 0].min() < margin[y == 0].max() and margin[y == 0].min() < margin[y > 0].max()
+    )
+    assert math.isnan(found) != overlap
+    if overlap:
+        fit = LogisticRegression(C=math.inf, tol=1e-10, max_iter=5_000).fit(
+            margin[:, np.newaxis], y, sample_weight=rows.weight[used]
+        )
+        assert found == pytest.approx(float(fit.coef_[0, 0]), rel=1e-3, abs=1e-3)
+
+
+@given(scored())
+def test_cost_equals_a_loop(rows: Scored) -> None:
+    assert rows.costs is not None
+    spent = 0.0
+    for i in range(len(rows.y)):
+        if rows.costs.acted[i] and rows.y[i] == 0:
+            spent += rows.weight[i] * rows.costs.false_alarm
+        if not rows.costs.acted[i] and rows.y[i] == 1:
+            spent += rows.weight[i] * rows.costs.missed[i]
+
+    assert value("cost", rows) == pytest.approx(spent / rows.weight.sum(), **CLOSE)
+
+
+@given(scored(whole_weights=True), st.randoms(use_true_random=False))
+def test_order_of_rows_changes_no_metric(rows: Scored, random: object) -> None:
+    order = list(range(len(rows.y)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    assert rows.costs is not None
+    costs = Costs(rows.costs.acted[order], rows.costs.false_alarm, rows.costs.missed[order])
+    shuffled = Scored(rows.y[order], rows.score[order], rows.weight[order], rows.day[order], rows.k, costs)
+
+    assert evaluate(shuffled, "binary") == pytest.approx(
+        evaluate(rows, "binary"), rel=1e-6, abs=1e-9, nan_ok=True
+    )
+
+
+@given(scored(whole_weights=True))
+def test_weight_of_two_means_two_rows(rows: Scored) -> None:
+    times = rows.weight.astype(int)
+    assert rows.costs is not None
+    costs = Costs(rows.costs.acted.repeat(times), rows.costs.false_alarm, rows.costs.missed.repeat(times))
+    repeated = Scored(
+        rows.y.repeat(times),
+        rows.score.repeat(times),
+        np.ones(times.sum()),
+        rows.day.repeat(times),
+        rows.k,
+        costs,
+    )
+
+    expected = evaluate(repeated, "binary")
+
+    assert evaluate(rows, "binary") == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
+
+
+@given(scored(), st.integers(0, 2**63))
+def test_intervals_hold_their_value_and_depend_on_the_seed_alone(rows: Scored, seed: int) -> None:
+    found = evaluate_with_intervals(rows, "binary", seed=seed, repeats=20)
+
+    assert found == evaluate_with_intervals(rows, "binary", seed=seed, repeats=20)
+    for name, interval in found.items():
+        plain = value("precision@k/day" if name.startswith("precision") else name, rows)
+        assert (interval.value is None) == math.isnan(plain)
+        if interval.low is not None and interval.high is not None:
+            assert interval.value is not None
+            assert interval.low <= interval.value <= interval.high
