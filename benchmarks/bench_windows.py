@@ -16,6 +16,7 @@ import polars as pl
 
 from benchmarks.figures import report
 from holdfast.events.entity import Entity
+from holdfast.features.aggregate import AggregateName
 from holdfast.features.materialize import measures_as_known
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window
@@ -32,12 +33,12 @@ SCHEMA = Schema(
     ),
 )
 OVERS = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
-AGGREGATES = ("count", "sum", "mean", "std", "min", "max")
-COMPARABLE = ("count", "sum", "mean", "min", "max")
+AGGREGATES: tuple[AggregateName, ...] = ("count", "sum", "mean", "std", "min", "max")
+COMPARABLE: tuple[AggregateName, ...] = ("count", "sum", "mean", "min", "max")
 
 
 def events(n: int, entities: int, seed: int, *, late: bool) -> pl.DataFrame:
-    """Events over 90 days in order of event time; one in twenty arrives up to 3 days late, the rest in 10 min."""
+    """Events over 90 days in time order; one in twenty arrives up to 3 days late, the rest in 10 min."""
     random = np.random.default_rng(seed)
     at = np.sort(random.integers(0, 90 * DAY, n)) + START
     delay = random.integers(0, 10 * MINUTE, n)
@@ -59,10 +60,12 @@ def spine(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"card_id": rows["card_id"], "_t": t, "_known_at": t})
 
 
-def view(aggregates: tuple[str, ...], *, exact: bool) -> View:
+def view(aggregates: tuple[AggregateName, ...], *, exact: bool) -> View:
     """Four windows of one card, with the default hop of five minutes or exact."""
     measures = tuple(
-        Measure(f"{a}_{name}", a, Window(over, 0, 0 if exact else 5 * MINUTE), None if a == "count" else "amount")  # type: ignore[arg-type]
+        Measure(
+            f"{a}_{name}", a, Window(over, 0, 0 if exact else 5 * MINUTE), None if a == "count" else "amount"
+        )
         for name, over in OVERS.items()
         for a in aggregates
     )
@@ -75,7 +78,13 @@ def polars_windows(frame: pl.DataFrame) -> list[pl.DataFrame]:
     amount = pl.col("amount")
     return [
         lazy.rolling("at", period=name, closed="left", group_by="card_id")
-        .agg(pl.len().alias("count"), amount.sum(), amount.mean().alias("m"), amount.min().alias("a"), amount.max().alias("b"))
+        .agg(
+            pl.len().alias("count"),
+            amount.sum(),
+            amount.mean().alias("m"),
+            amount.min().alias("a"),
+            amount.max().alias("b"),
+        )
         .collect()
         for name in OVERS
     ]

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +59,21 @@ def loopback_only() -> Any:
             patch.setattr(socket.socket, method, _guarded(method))
         patch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the golden files be written anew; the change is then reviewed as text."""
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with a file of tests/golden."""
+
+    def check(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return check

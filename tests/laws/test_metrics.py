@@ -17,7 +17,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from holdfast.training.metric import BINS, METRICS, Costs, Scored, evaluate, evaluate_with_intervals
+from holdfast.training.calibration import BINS
+from holdfast.training.metric import METRICS, Costs, Scored, evaluate, evaluate_with_intervals
 
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
 
@@ -121,7 +122,7 @@ def test_calibration_equals_a_loop_over_bins_of_equal_weight(rows: Scored) -> No
         below = math.fsum(w for w, s in zip(rows.weight, rows.score, strict=True) if s < score)
         tied = math.fsum(w for w, s in zip(rows.weight, rows.score, strict=True) if s == score)
         middle = (below + tied / 2) / total * BINS
-        assume(abs(middle - round(middle)) > 1e-9 or float(total).is_integer())
+        assume(abs(middle - round(middle)) > 1e-9 or all(w.is_integer() for w in rows.weight))
         bins[min(int(middle), BINS - 1)].append(i)
     gaps = [
         abs(math.fsum(rows.weight[i] * (rows.y[i] - rows.score[i]) for i in inside))

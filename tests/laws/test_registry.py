@@ -231,7 +231,8 @@ def test_any_change_of_any_field_of_any_entry_is_found(entries: list[Entry], dat
     name = data.draw(st.sampled_from([field.name for field in fields(Entry)]))
     old = getattr(entries[index], name)
     new = {**old, "forged": True} if isinstance(old, dict) else old + (1 if isinstance(old, int) else "x")
-    entries[index] = replace(entries[index], **{name: new})
+    changed: dict[str, Any] = {name: new}
+    entries[index] = replace(entries[index], **changed)
 
     problem = verify(entries)
 

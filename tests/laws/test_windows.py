@@ -53,7 +53,9 @@ def assert_same_bits(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndar
     for name in left:
         missing = np.isnan(left[name])
         np.testing.assert_array_equal(missing, np.isnan(right[name]), name)
-        np.testing.assert_array_equal(left[name][~missing].view(np.int64), right[name][~missing].view(np.int64), name)
+        np.testing.assert_array_equal(
+            left[name][~missing].view(np.int64), right[name][~missing].view(np.int64), name
+        )
 
 
 @pytest.fixture(params=["scan", "sweep"], scope="module")
@@ -82,7 +84,7 @@ def test_kernel_as_plain_python_equals_the_oracle(
 
 @given(views(), event_rows(), event_rows(), spine_rows())
 def test_unknowable_events_change_nothing(
-    way: str, found: tuple[View, ...], events: Rows, more: Rows, spine: Rows
+    found: tuple[View, ...], events: Rows, more: Rows, spine: Rows
 ) -> None:
     assume(spine)
     last, known = max(row["_t"] for row in spine), max(row["_known_at"] for row in spine)
@@ -132,9 +134,12 @@ def test_mean_and_std_are_within_two_units_of_the_exact_value(values: list[int],
         ),
     )
     window = Window(over=1000)
-    view = View("v", "s", CARD, (Measure("mean", "mean", window, "value"), Measure("std", "std", window, "value")))
+    view = View(
+        "v", "s", CARD, (Measure("mean", "mean", window, "value"), Measure("std", "std", window, "value"))
+    )
     events = event_frame(
-        [{"at": i, "card_id": "a", "value": v, "_arrived": i, "_batch": 1} for i, v in enumerate(values)], schema
+        [{"at": i, "card_id": "a", "value": v, "_arrived": i, "_batch": 1} for i, v in enumerate(values)],
+        schema,
     )
     spine = spine_frame([{"card_id": "a", "_t": 100, "_known_at": 100}])
 

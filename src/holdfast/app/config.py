@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.kernel.errors import UsageError, did_you_mean
+
+FILE = "holdfast.toml"
 
 DEFAULTS = {
     "lake": "file:.holdfast/lake",
@@ -16,6 +19,14 @@ DEFAULTS = {
     "bundles": "file:.holdfast/bundles",
 }
 """URL of each store; paths are relative to the project's folder."""
+
+SETTINGS = {
+    "lake": "tables of events, quarantine and predictions, and datasets (Delta Lake)",
+    "meta": "runs, versions, aliases, approvals, history (SQL)",
+    "journal": "the batch log and staged rows",
+    "bundles": "model bundles by content",
+}
+"""What lies in each store."""
 
 _SCHEMES = {"lake": "file", "meta": "sqlite", "journal": "file", "bundles": "file"}
 
@@ -32,43 +43,61 @@ class Settings:
 
 
 def read_settings(folder: Path) -> Settings:
-    """Return the settings of a project folder: defaults, then ``holdfast.toml``, then ``HOLDFAST_<NAME>_URL``.
+    """Return a project's settings: defaults, then ``holdfast.toml``, then ``HOLDFAST_<NAME>_URL``.
 
     Raises
     ------
     UsageError
         If the file cannot be read, or names a store or scheme that does not exist (HF114).
     """
-    urls = dict(DEFAULTS)
-    path = folder / "holdfast.toml"
-    if path.exists():
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"holdfast.toml is not TOML: {error}.", code="HF114", place=str(path)) from None
-        for key, value in found.items():
-            if key not in DEFAULTS:
-                raise UsageError(
-                    f"holdfast.toml has a setting `{key}`, which does not exist.",
-                    code="HF114",
-                    place=str(path),
-                    has=tuple(DEFAULTS),
-                    hint=did_you_mean(key, DEFAULTS),
-                )
-            if not isinstance(value, str):
-                raise UsageError(f"`{key}` is a URL in quotes, found {value!r}.", code="HF114", place=str(path))
-            urls[key] = value
+    urls = {**DEFAULTS, **_from_file(folder / FILE)}
+    places = {key: _place(folder, key, url, f"{FILE}, `{key}`") for key, url in urls.items()}
     for key in DEFAULTS:
-        urls[key] = os.environ.get(f"HOLDFAST_{key.upper()}_URL", urls[key])
-    return Settings(folder, **{key: _place(folder, key, url) for key, url in urls.items()})
+        variable = f"HOLDFAST_{key.upper()}_URL"
+        if variable in os.environ:
+            places[key] = _place(folder, key, os.environ[variable], f"environment, {variable}")
+    return Settings(folder, **places)
 
 
-def _place(folder: Path, key: str, url: str) -> Path:
+def _from_file(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{FILE} cannot be read: {error}.", code="HF114", place=FILE) from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{FILE} is not TOML: {error}.", code="HF114", place=FILE) from None
+    for key, value in found.items():
+        if key not in DEFAULTS:
+            raise UsageError(
+                f"{FILE} has a setting `{key}`, which does not exist.",
+                code="HF114",
+                place=_line(text, key),
+                has=tuple(DEFAULTS),
+                hint=did_you_mean(key, DEFAULTS),
+            )
+        if not isinstance(value, str):
+            message = f"`{key}` is a URL in quotes, found {value!r}."
+            raise UsageError(message, code="HF114", place=_line(text, key))
+    return found
+
+
+def _line(text: str, key: str) -> str:
+    """Return ``holdfast.toml:line`` of a setting or section."""
+    pattern = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}\b")
+    numbers = (n for n, line in enumerate(text.splitlines(), start=1) if pattern.match(line))
+    return f"{FILE}:{next(numbers, 1)}"
+
+
+def _place(folder: Path, key: str, url: str, where: str) -> Path:
     scheme, _, rest = url.partition(":")
-    if scheme != _SCHEMES[key] or not rest:
+    if scheme != _SCHEMES[key] or not rest.strip("/"):
         raise UsageError(
             f"`{key}` is {_hide_password(url)!r}; a URL that begins with `{_SCHEMES[key]}:` is expected.",
             code="HF114",
+            at=where,
             hint=f"for example {DEFAULTS[key]!r}",
         )
     path = Path("/" + rest.lstrip("/")) if rest.startswith("//") else Path(rest)

@@ -57,7 +57,8 @@ def load_project(folder: Path) -> Project:
     path = folder / FILE
     linecache.checkcache(str(path))
     spec = importlib.util.spec_from_file_location("project", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["project"] = module
     wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # an edit within a second must be seen
@@ -67,10 +68,11 @@ def load_project(folder: Path) -> Project:
     except HoldfastError:
         raise
     except SyntaxError as error:
+        name = FILE if error.filename is None else Path(error.filename).name
         raise DefinitionError(
-            f"{FILE} is not Python: {error.msg}.", code="HF100", place=f"{FILE}:{error.lineno}"
+            f"{name} is not Python: {error.msg}.", code="HF100", place=f"{name}:{error.lineno}"
         ) from None
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         lines = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == folder]
         place = f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else FILE
         raise DefinitionError(
@@ -79,12 +81,19 @@ def load_project(folder: Path) -> Project:
     finally:
         sys.dont_write_bytecode = wrote
     found = {id(v): v for v in vars(module).values() if isinstance(v, Project)}
-    if len(found) != 1:
-        said = "no project" if not found else f"{len(found)} projects"
+    if not found:
         raise DefinitionError(
-            f"{FILE} defines {said}, exactly one is needed.",
+            f"{FILE} defines no project.",
             code="HF100",
             place=FILE,
             hint='project = hf.Project("name", owner="team")',
+        )
+    if len(found) > 1:
+        names = " and ".join(f"`{p.name}` ({p.place})" for p in found.values())
+        raise DefinitionError(
+            f"{FILE} defines {len(found)} projects: {names}.",
+            code="HF100",
+            place=FILE,
+            hint="one folder holds one project: move the other to a folder of its own",
         )
     return next(iter(found.values()))

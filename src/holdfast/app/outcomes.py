@@ -56,6 +56,7 @@ class Explanation:
     Attributes
     ----------
     answer : id, time, score, decision, step, exposure and runtime as recorded
+    recomputed : score and decision that the bundle gives today for the features as recorded
     request : stored values of the row
     features : each feature as used, as recomputed, its contribution and meaning
     version : number, state, approvals, bundle, author
@@ -65,6 +66,7 @@ class Explanation:
     """
 
     answer: dict[str, Any]
+    recomputed: dict[str, Any]
     request: dict[str, Any]
     features: tuple[FeatureEvidence, ...]
     version: dict[str, Any]
@@ -76,5 +78,6 @@ class Explanation:
 
     @property
     def is_equal(self) -> bool:
-        """Whether every stored feature equals its recomputation, bit for bit."""
-        return all(feature.is_equal for feature in self.features)
+        """Whether every stored feature, the score and the decision equal their recomputation."""
+        answer = all(self.answer[name] == value for name, value in self.recomputed.items())
+        return answer and all(feature.is_equal for feature in self.features)

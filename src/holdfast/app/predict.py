@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from holdfast.app.wire import Wiring
 from holdfast.datasets.spine import event_spine, event_time_of
+from holdfast.events.ingest import apply_logged
 from holdfast.events.source import ARRIVED, Source
+from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import NotFoundError, UsageError
 from holdfast.kernel.ports import Progress
 from holdfast.monitoring.performance import Performance, measure
@@ -15,19 +19,9 @@ from holdfast.registry.version import ModelVersion
 from holdfast.serving.ports import PREDICTIONS
 from holdfast.serving.predict import PredictReport, predict_batch
 
-_FAR = 2**62
-
-
-def _event_source(project: CompiledProject, model: str) -> Source:
-    spine = project.feature_sets[project.model(model).features].spine
-    if spine in project.grids:
-        raise UsageError(f"model `{model}` predicts rows of a grid; batch prediction takes rows of events.", code="HF113")
-    return project.sources[spine]
-
 
 def predict_interval(
     wiring: Wiring,
-    project: CompiledProject,
     version: ModelVersion,
     *,
     since: int | None,
@@ -36,27 +30,39 @@ def predict_interval(
     dry_run: bool,
 ) -> PredictReport:
     """Predict the stored events of an interval with one version."""
-    source = _event_source(project, version.model)
-    if since is not None and until is not None and since >= until:
-        raise UsageError("--since is not before --until.")
-    if wiring.lake.version(source.name) is None:
-        raise NotFoundError(f"source `{source.name}` holds no events.", hint=f"holdfast ingest {source.name} PATH")
+    _demand_interval(since, until)
     bundle = wiring.open_bundle(version.bundle)
+    source = _rows_of(bundle.plan, version)
+    if wiring.lake.version(source.name) is None:
+        raise NotFoundError(
+            f"source `{source.name}` holds no events.", hint=f"holdfast ingest {source.name} PATH"
+        )
     with wiring.batch_log.lease():
+        # What was logged is applied first: rows of a recorded batch must not appear after the answer.
+        if not dry_run:
+            apply_logged(lake=wiring.lake, log=wiring.batch_log, staging=wiring.staging)
         known = max((batch.number for batch in wiring.batch_log.entries()), default=0)
         return predict_batch(
-            version.model, version.number, bundle, source, wiring.lake,
-            since=-_FAR if since is None else since, until=_FAR if until is None else until,
-            known_batch=known, clock=wiring.clock, progress=progress, dry_run=dry_run,
-        )  # fmt: skip
+            version.model,
+            version.number,
+            bundle,
+            source,
+            wiring.lake,
+            since=since,
+            until=until,
+            known_batch=known,
+            clock=wiring.clock,
+            progress=progress,
+            dry_run=dry_run,
+        )
 
 
 def measure_performance(
     wiring: Wiring, project: CompiledProject, version: ModelVersion, *, since: int | None, until: int | None
 ) -> Performance:
     """Join the version's predictions with the outcomes that have arrived, and measure."""
+    _demand_interval(since, until)
     lake = wiring.lake
-    source = _event_source(project, version.model)
     where = (pl.col("model") == version.model) & (pl.col("version") == version.number)
     if since is not None:
         where &= pl.col("t_us") >= since
@@ -67,17 +73,41 @@ def measure_performance(
             f"{version.name} has answered nothing in this interval.", hint=f"holdfast predict {version.model}"
         )
     bundle = wiring.open_bundle(version.bundle)
-    label = bundle.manifest.label
-    when = event_time_of(source.schema)
-    first, last = (records["t_us"].min(), records["t_us"].max())
-    inside = pl.col(when).is_between(pl.lit(first).cast(pl.Datetime("us", "UTC")), pl.lit(last).cast(pl.Datetime("us", "UTC")))
+    label, source = bundle.manifest.label, _rows_of(bundle.plan, version)
+    first, last = (pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in _ends(records["t_us"]))
+    inside = pl.col(event_time_of(source.schema)).is_between(first, last)
     events = lake.read(source.name, [*source.schema.names, ARRIVED], where=inside)
     outcomes_source = project.source(label.source)
     outcomes = lake.read(label.source, [*outcomes_source.schema.names, ARRIVED])
-    as_of = max(
-        int(top) for frame in (outcomes, lake.read(source.name, [ARRIVED])) if (top := frame[ARRIVED].max()) is not None  # type: ignore[call-overload]
-    )
+    arrivals = (outcomes[ARRIVED], lake.read(source.name, [ARRIVED])[ARRIVED])
     return measure(
-        version.model, version.number, records, event_spine(source, events), label, outcomes_source, outcomes,
-        as_of=as_of, k=project.model(version.model).precision_at, expected=bundle.expected.metrics,
-    )  # fmt: skip
+        version.model,
+        version.number,
+        records,
+        event_spine(source, events),
+        label,
+        outcomes_source,
+        outcomes,
+        as_of=max(_ends(arrived)[1] for arrived in arrivals if len(arrived)),
+        k=project.model(version.model).precision_at,
+        expected=bundle.expected.metrics,
+    )
+
+
+def _rows_of(plan: FeaturePlan, version: ModelVersion) -> Source:
+    """Return the source of a version's rows, as it was when the version was trained."""
+    if plan.schema.event_id is None:
+        raise UsageError(
+            f"{version.name} predicts rows of a grid; batch prediction takes rows of events.", code="HF113"
+        )
+    return Source(plan.features.spine, plan.schema)
+
+
+def _ends(instants: pl.Series) -> tuple[int, int]:
+    found: tuple[Any, Any] = (instants.min(), instants.max())
+    return int(found[0]), int(found[1])
+
+
+def _demand_interval(since: int | None, until: int | None) -> None:
+    if since is not None and until is not None and since >= until:
+        raise UsageError("--since is not before --until.", hint="--until is exclusive")

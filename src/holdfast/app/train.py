@@ -12,13 +12,15 @@ from holdfast.adapters.environment import code_fingerprint, describe_environment
 from holdfast.app.outcomes import Trained
 from holdfast.app.wire import Wiring
 from holdfast.datasets.build import build
-from holdfast.datasets.snapshot import PART, Snapshot
-from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T
+from holdfast.datasets.snapshot import PART, ROW_PREFIX, Snapshot
+from holdfast.datasets.spine import AT, KNOWN_AT, ROW_KEY, T, event_id_of, event_time_of
 from holdfast.features.materialize import materialize
+from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import RefusedError
 from holdfast.kernel.ids import to_data
 from holdfast.kernel.ports import Progress
 from holdfast.project.compiled import CompiledProject
+from holdfast.registry.lookup import get_version
 from holdfast.registry.register import register
 from holdfast.serving.ports import PREDICTIONS
 from holdfast.training.train import ChampionOnTest, train
@@ -41,12 +43,22 @@ def train_model(
     _refuse_unbuilt(project, name)
     started = wiring.clock.now_us()
     features = project.feature_sets[model.features]
-    spine = project.grids[features.spine] if features.spine in project.grids else project.sources[features.spine]
+    spine = project.grids.get(features.spine) or project.sources[features.spine]
     keep = [model.cost.missed] if model.cost is not None and isinstance(model.cost.missed, str) else []
     snapshot = build(
-        name, project.feature_plan(name), model.label, spine, project.sources, model.split, wiring.lake,
-        project=project.fingerprint, as_of=as_of, decisions=_decisions(wiring, name), keep=keep, progress=progress,
-    )  # fmt: skip
+        name,
+        project.feature_plan(name),
+        model.label,
+        spine,
+        project.sources,
+        model.split,
+        wiring.lake,
+        project=project.fingerprint,
+        as_of=as_of,
+        decisions=_decisions(wiring, name),
+        keep=keep,
+        progress=progress,
+    )
     wiring.snapshots.save(snapshot)
     registry = wiring.registry
     champion = registry.find_alias(name, "champion")
@@ -54,29 +66,50 @@ def train_model(
     if champion is not None and champion.version is not None:
         on_test = _champion_on_test(wiring, name, champion.version, snapshot)
     result = train(
-        model, function, snapshot,
-        policy=release.decision, gates=release.gates, formats=wiring.formats, bundles=wiring.bundles,
-        seed=seed, author=author, started_us=started, elapsed=lambda: wiring.clock.now_us() - started,
-        environment=describe_environment(), code=code_fingerprint(wiring.settings.folder),
-        project=project.fingerprint, params=params, champion=on_test, progress=progress,
-    )  # fmt: skip
+        model,
+        function,
+        snapshot,
+        policy=release.decision,
+        gates=release.gates,
+        formats=wiring.formats,
+        bundles=wiring.bundles,
+        seed=seed,
+        author=author,
+        started_us=started,
+        elapsed=lambda: wiring.clock.now_us() - started,
+        environment=describe_environment(),
+        code=code_fingerprint(wiring.settings.folder),
+        project=project.fingerprint,
+        params=params,
+        champion=on_test,
+        progress=progress,
+    )
     run = result.run
     failed = [g.gate.describe() for g in run.gates if g.outcome == "failed"]
     with registry.transaction() as work:
         work.save_run(run.id, name, to_data(run))
         work.append(
-            at_us=wiring.clock.now_us(), actor=author, action="train", subject=run.id,
+            at_us=wiring.clock.now_us(),
+            actor=author,
+            action="train",
+            subject=run.id,
             reason=f"gates failed: {'; '.join(failed)}" if failed else "gates passed",
             evidence={"model": name, "dataset": run.dataset, "bundle": run.bundle, "seed": seed},
-        )  # fmt: skip
+        )
     if result.bundle is None:
         message = f"not registered: {len(failed)} of {len(run.gates)} gates failed ({'; '.join(failed)})"
         return Trained(run, snapshot.describe(), None, message, ())
     gates = {g.gate.describe(): {"outcome": g.outcome, "found": g.found, "limit": g.limit} for g in run.gates}
     outcome = register(
-        registry, model=name, bundle=result.bundle, run=run.id, dataset=run.dataset, author=author,
-        clock=wiring.clock, evidence={"gates": gates},
-    )  # fmt: skip
+        registry,
+        model=name,
+        bundle=result.bundle,
+        run=run.id,
+        dataset=run.dataset,
+        author=author,
+        clock=wiring.clock,
+        evidence={"gates": gates},
+    )
     approvers: tuple[str, ...] = ()
     if release.approval is not None:
         people = project.people.get(release.approval.role, ())
@@ -108,24 +141,41 @@ def _decisions(wiring: Wiring, model: str) -> pl.DataFrame | None:
 
 def _champion_on_test(wiring: Wiring, model: str, number: int, snapshot: Snapshot) -> ChampionOnTest:
     """Score the candidate's test rows with the champion, by the champion's own features."""
-    version = wiring.registry.find_version(model, number)
-    assert version is not None
+    version = get_version(wiring.registry, model, number)
     bundle = wiring.open_bundle(version.bundle)
-    test = snapshot.frame.filter(pl.col(PART) == "test").select(ROW_KEY, T, KNOWN_AT)
-    spine = _spine_rows(wiring, bundle.plan.schema.names, bundle.plan.features.spine, snapshot, test)
-    x = materialize(bundle.plan, spine, wiring.lake, versions=snapshot.recipe.tables)
+    plan, own = bundle.plan, snapshot.recipe.plan
+    if plan.features.spine != own.features.spine:
+        raise RefusedError(
+            f"the champion {version.name} answers rows of `{plan.features.spine}`, and `{model}` now learns "
+            f"from rows of `{own.features.spine}`: they cannot be compared.",
+            code="HF404",
+            at=f"models.{model}",
+            hint="declare the new model under a name of its own",
+        )
+    test = snapshot.frame.filter(pl.col(PART) == "test")
+    rows = _events_of(wiring, plan, snapshot, test) if own.schema.event_id else _grid_rows(test)
+    x = materialize(plan, rows, wiring.lake, versions=snapshot.recipe.tables)
     return ChampionOnTest(version.name, np.asarray(bundle.predictor.predict(x)))
 
 
-def _spine_rows(
-    wiring: Wiring, columns: tuple[str, ...], source: str, snapshot: Snapshot, test: pl.DataFrame
-) -> pl.DataFrame:
-    """Return the stored columns of these rows, in their order."""
-    schema = snapshot.recipe.plan.schema
-    assert schema.event_id is not None and schema.event_time is not None
-    low, high = test[T].min(), test[T].max()
+def _grid_rows(test: pl.DataFrame) -> pl.DataFrame:
+    """Return grid rows of a snapshot with their own columns: the keys, and ``at``, the prediction time."""
+    keys = [column for column in test.columns if column.startswith(ROW_PREFIX)]
+    named = (pl.col(column).alias(column.removeprefix(ROW_PREFIX)) for column in keys)
+    return test.select(T, KNOWN_AT, pl.col(T).alias(AT), *named)
+
+
+def _events_of(wiring: Wiring, plan: FeaturePlan, snapshot: Snapshot, test: pl.DataFrame) -> pl.DataFrame:
+    """Return the stored columns of event rows of a snapshot, in their order."""
+    schema, source = snapshot.recipe.plan.schema, plan.features.spine
     time = pl.Datetime("us", "UTC")
-    inside = pl.col(schema.event_time.name).is_between(pl.lit(low).cast(time), pl.lit(high).cast(time))
-    rows = wiring.lake.read(source, list(columns), where=inside, version=snapshot.recipe.tables.get(source))
-    keyed = rows.with_columns(pl.col(schema.event_id.name).cast(pl.String).alias(ROW_KEY))
-    return test.join(keyed, on=ROW_KEY, how="left", maintain_order="left")
+    low, high = (pl.lit(test[T].min()).cast(time), pl.lit(test[T].max()).cast(time))
+    stored = wiring.lake.read(
+        source,
+        list(dict.fromkeys((event_id_of(schema), *plan.schema.names))),
+        where=pl.col(event_time_of(schema)).is_between(low, high),
+        version=snapshot.recipe.tables[source],
+    )
+    keyed = stored.with_columns(pl.col(event_id_of(schema)).cast(pl.String).alias(ROW_KEY))
+    rows = test.select(ROW_KEY, T, KNOWN_AT)
+    return rows.join(keyed, on=ROW_KEY, how="left", maintain_order="left")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from holdfast.app.outcomes import Explanation
 from holdfast.app.wire import Wiring
+from holdfast.datasets.spine import event_id_of, event_time_of
 from holdfast.events.source import BATCH
 from holdfast.features.view import View
-from holdfast.kernel.errors import NotFoundError, UsageError
-from holdfast.kernel.ids import to_data
+from holdfast.kernel.errors import DeterminismError, NotFoundError, UsageError
+from holdfast.kernel.ids import short, to_data
 from holdfast.kernel.schema import Schema
 from holdfast.registry.lookup import get_run, get_version
 from holdfast.serving.explain import explain
@@ -19,84 +21,124 @@ from holdfast.serving.ports import PREDICTIONS
 from holdfast.serving.record import PredictionRecord, from_row, stored_value
 
 _LEAST = 6  # characters of an id that name one prediction in practice
+_ANSWER = (
+    "prediction_id",
+    "attempt",
+    "model",
+    "version",
+    "t_us",
+    "known_at_us",
+    "known_batch",
+    "score",
+    "decision",
+    "step",
+    "exposure",
+    "runtime",
+    "missing",
+    "answered_us",
+)
+_RUN = ("id", "seed", "code", "environment", "facts", "params", "started_us", "author")
 
 
-def find_record(wiring: Wiring, prediction_id: str) -> PredictionRecord:
+def find_record(wiring: Wiring, prediction_id: str, version: int | None = None) -> PredictionRecord:
     """Return the last attempt at a prediction, by its id or the beginning of it.
+
+    Parameters
+    ----------
+    version : whose answer; by default the last one
 
     Raises
     ------
     NotFoundError
-        If no record begins with it.
+        If no record begins with it, or this version has none.
     UsageError
         If several do, or it is too short.
     """
     if len(prediction_id) < _LEAST:
-        raise UsageError(f"{prediction_id!r} is too short for an id.", hint=f"give at least {_LEAST} characters")
+        hint = f"give at least {_LEAST} characters"
+        raise UsageError(f"{prediction_id!r} is too short for an id.", hint=hint)
     rows = pl.DataFrame()
     if wiring.lake.version(PREDICTIONS) is not None:
         rows = wiring.lake.read(PREDICTIONS, where=pl.col("prediction_id").str.starts_with(prediction_id))
     if rows.height == 0:
-        raise NotFoundError(
-            f"no prediction has the id {prediction_id!r}.", hint="`holdfast predict` prints ids; so does every answer"
-        )
+        hint = "`holdfast predict` prints ids; so does every answer"
+        raise NotFoundError(f"no prediction has the id {prediction_id!r}.", hint=hint)
     ids = rows["prediction_id"].unique().sort().to_list()
     if len(ids) > 1:
-        raise UsageError(f"{prediction_id!r} begins {len(ids)} ids.", has=ids[:5], hint="give more characters")
-    return from_row(rows.sort("answered_us", "version").row(-1, named=True))
+        message = f"{prediction_id!r} begins {len(ids)} ids."
+        raise UsageError(message, has=ids[:5], hint="give more characters")
+    if version is not None:
+        names = [
+            f"{model}@{n}" for model, n in rows.select("model", "version").unique().sort(pl.all()).rows()
+        ]
+        rows = rows.filter(pl.col("version") == version)
+        if rows.height == 0:
+            raise NotFoundError(f"version {version} did not answer {ids[0]}.", has=names)
+    return from_row(rows.sort("answered_us", "version", "attempt").row(-1, named=True))
 
 
-def explain_prediction(wiring: Wiring, prediction_id: str) -> Explanation:
+def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = None) -> Explanation:
     """Walk from one prediction back to everything that led to it, and recompute its features."""
-    record = find_record(wiring, prediction_id)
+    record = find_record(wiring, prediction_id, number)
     registry = wiring.registry
     version = get_version(registry, record.model, record.version)
-    bundle = wiring.open_bundle(record.bundle)
-    run = get_run(registry, version.run).payload
-    snapshot = wiring.snapshots.load(version.dataset).recipe
-
+    if record.bundle != version.bundle:
+        raise DeterminismError(
+            f"{record.prediction_id} was answered by bundle {short(record.bundle, 12)}, "
+            f"but {version.name} is bundle {short(version.bundle, 12)}.",
+            at=f"{PREDICTIONS}.{record.prediction_id}",
+        )
+    bundle = wiring.open_bundle(version.bundle)
     rows: dict[str, dict[Any, dict[str, Any]]] = {}
     events: dict[str, dict[str, int]] = {}
     for view in bundle.plan.views:
         schema = bundle.plan.sources[view.source]
-        assert schema.event_id is not None and schema.event_time is not None
         found = _view_rows(wiring, view, schema, record)
-        keys = [(row[schema.event_time.name], row[schema.event_id.name]) for row in found]
-        rows.setdefault(view.source, {}).update(zip(keys, found, strict=True))  # views of a source share rows
+        names = (event_time_of(schema), event_id_of(schema))
+        keyed = {tuple(row[name] for name in names): row for row in found}
+        rows.setdefault(view.source, {}).update(keyed)  # views of a source share rows
         if found:
             batches = [row[BATCH] for row in found]
-            events[view.name] = {"rows": len(found), "first_batch": min(batches), "last_batch": max(batches)}
+            events[view.name] = {
+                "rows": len(found),
+                "first_batch": min(batches),
+                "last_batch": max(batches),
+            }
     evidence = explain(record, bundle, {name: list(found.values()) for name, found in rows.items()})
-    answer = {
-        "prediction_id": record.prediction_id, "attempt": record.attempt, "model": record.model,
-        "version": record.version, "t_us": record.t_us, "known_at_us": record.known_at_us,
-        "known_batch": list(record.known_batch), "score": record.score, "decision": record.decision,
-        "step": record.step, "exposure": record.exposure, "runtime": record.runtime,
-        "missing": list(record.missing), "answered_us": record.answered_us,
-    }  # fmt: skip
+    snapshot = wiring.snapshots.load(version.dataset).recipe
+    run = get_run(registry, version.run).payload
     approvals = registry.list_approvals(record.model, record.version)
     return Explanation(
-        answer=answer,
+        answer=_fields(record, _ANSWER),
+        recomputed={"score": evidence.score, "decision": evidence.decision},
         request=_in_units(record.request, bundle.plan.schema),
-        features=tuple(evidence),
+        features=evidence.features,
         version={
-            "name": version.name, "state": version.state, "author": version.author, "bundle": version.bundle,
-            "created_us": version.created_us, "approvals": [to_data(a) for a in approvals],
-        },  # fmt: skip
-        run={key: run.get(key) for key in ("id", "seed", "code", "environment", "facts", "params", "started_us", "author")},
-        dataset={"id": version.dataset, "as_of": snapshot.as_of, "counts": snapshot.counts, "boundaries": to_data(snapshot.boundaries)},
+            **_fields(version, ("name", "state", "author", "bundle", "created_us")),
+            "approvals": [to_data(approval) for approval in approvals],
+        },
+        run={key: run.get(key) for key in _RUN},
+        dataset={
+            "id": version.dataset,
+            "as_of": snapshot.as_of,
+            "counts": snapshot.counts,
+            "boundaries": to_data(snapshot.boundaries),
+        },
         tables=dict(snapshot.tables),
         views={view.name: view.version for view in bundle.plan.views},
         events=events,
-    )  # fmt: skip
+    )
+
+
+def _fields(noun: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: to_data(getattr(noun, name)) for name in names}
 
 
 def _view_rows(wiring: Wiring, view: View, schema: Schema, record: PredictionRecord) -> list[dict[str, Any]]:
     """Return the stored rows of the row's own entity that any window of the view can see, as plain values."""
     if any(record.request.get(column) is None for column in view.entity.key):
         return []
-    assert schema.event_time is not None
-    when = schema.event_time.name
+    when = event_time_of(schema)
     bounds = [measure.window.bounds(record.t_us) for measure in view.measures]
     time = pl.Datetime("us", "UTC")
     where = (pl.col(when) >= pl.lit(min(low for low, _ in bounds)).cast(time)) & (

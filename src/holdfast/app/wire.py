@@ -1,12 +1,15 @@
-"""Wiring: the one place where ports meet their adapters, chosen by the settings. Each is made when first used."""
+"""Wiring: the one place where ports meet their adapters, chosen by the settings.
+
+Each adapter is made when first used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from holdfast.app.config import read_settings
 from holdfast.adapters.bundles import BundleFolder
 from holdfast.adapters.clock import SystemClock
 from holdfast.adapters.delta import DeltaLake
@@ -14,12 +17,17 @@ from holdfast.adapters.delta.snapshots import DeltaSnapshots
 from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
+from holdfast.app.config import read_settings
 from holdfast.events.contract import empty_table
 from holdfast.events.ports import Input
-from holdfast.events.source import Source
+from holdfast.events.source import BATCH, Source
+from holdfast.kernel.errors import ContractError, RefusedError
 from holdfast.kernel.ports import Clock
 from holdfast.training.bundle import Bundle, open_bundle
 from holdfast.training.ports import ModelFormat
+
+if TYPE_CHECKING:
+    from holdfast.adapters.sql.registry import SqlRegistry
 
 
 class Wiring:
@@ -45,7 +53,7 @@ class Wiring:
         return BundleFolder(self.settings.bundles)
 
     @cached_property
-    def registry(self):  # type: ignore[no-untyped-def]
+    def registry(self) -> SqlRegistry:
         """Runs, versions, aliases, approvals and history."""
         from holdfast.adapters.sql.registry import SqlRegistry
 
@@ -73,9 +81,35 @@ class Wiring:
         return [item for place in places for item in Files(place)]
 
     def ensure_table(self, source: Source) -> None:
-        """Create the source's table in the lake, or add its new columns."""
-        self.lake.append(source.name, empty_table(source.schema), app="apply", batch=self.clock.now_us())
+        """Create the source's table in the lake, or add its new columns; a table without rows is made anew.
+
+        Raises
+        ------
+        RefusedError
+            If the table holds rows that do not fit (HF404).
+        """
+        columns = empty_table(source.schema)
+        try:
+            self.lake.ensure(source.name, columns)
+        except ContractError as error:
+            if self.holds_rows(source.name):
+                raise does_not_fit(source.name, error.problem.message) from error
+            self.lake.reset(source.name, columns)
+
+    def holds_rows(self, table: str) -> bool:
+        """Whether a table exists and has rows."""
+        return self.lake.version(table) is not None and self.lake.read(table, [BATCH]).height > 0
 
     def open_bundle(self, name: str) -> Bundle:
         """Return a bundle, every file checked against its manifest."""
         return open_bundle(self.bundles.load(name), self.formats)
+
+
+def does_not_fit(source: str, reason: str) -> RefusedError:
+    """Return the error of a schema that stored rows do not have."""
+    return RefusedError(
+        f"source `{source}` holds rows that do not fit its new schema: {reason.rstrip('.')}.",
+        code="HF404",
+        at=f"sources.{source}",
+        hint="make new columns optional (`| None`) and keep types and scales, or declare a new source",
+    )

@@ -19,23 +19,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
 from holdfast.app.load import find_folder, importable, load_project
-from holdfast.app.wire import Wiring
+from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
+from holdfast.app.wire import Wiring, does_not_fit
 from holdfast.events.ingest import IngestReport, ingest
 from holdfast.events.ports import QUARANTINE
+from holdfast.events.source import BATCH
 from holdfast.kernel.errors import DefinitionError, Problem, RefusedError, UsageError
 from holdfast.kernel.ids import from_data, to_data
 from holdfast.kernel.ports import Clock, NoProgress, Progress
 from holdfast.kernel.time import parse_instant
 from holdfast.monitoring.performance import Performance
-from holdfast.project.compile import Compilation, compile_project
+from holdfast.project.compilation import Compilation
+from holdfast.project.compile import compile_project
 from holdfast.project.compiled import CompiledProject
 from holdfast.project.definition import Project
 from holdfast.project.plan import Plan, make_plan
 from holdfast.project.validate import validate
+from holdfast.registry.alias import AliasName
 from holdfast.registry.ledger import verify
-from holdfast.registry.lookup import get_champion, get_version
+from holdfast.registry.lookup import get_champion, get_run, get_version
 from holdfast.registry.ports import Definition
 from holdfast.registry.register import Outcome, approve, deploy, reject, set_challenger
 from holdfast.registry.version import ModelVersion
@@ -58,7 +61,11 @@ class Workspace:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str] = ".", *, clock: Clock | None = None, progress: Progress | None = None
+        self,
+        folder: str | os.PathLike[str] = ".",
+        *,
+        clock: Clock | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.folder = find_folder(Path(folder))
         self.wiring = Wiring(self.folder, clock)
@@ -112,20 +119,15 @@ class Workspace:
             If a stored table does not fit the new schema (HF404).
         """
         plan, project = self.plan(), self.project
-        broken = [c for c in plan.changes if c.kind == "source" and c.breaking and self._holds_rows(c.name)]
-        if broken:
-            raise RefusedError(
-                f"source `{broken[0].name}` holds rows that do not fit its new schema: {'; '.join(broken[0].notes)}.",
-                code="HF404",
-                at=f"sources.{broken[0].name}",
-                hint="make new columns optional (`| None`) and keep types and scales, or declare a new source",
-            )
-        if plan.is_empty:
-            return plan
+        for change in plan.changes:
+            if change.kind == "source" and change.breaking and self.wiring.holds_rows(change.name):
+                raise does_not_fit(change.name, "; ".join(change.notes))
         registry = self.wiring.registry
         registry.upgrade()
         for source in project.sources.values():
             self.wiring.ensure_table(source)
+        if plan.is_empty:
+            return plan
         with registry.transaction() as work:
             work.record_definition(Definition(project.name, project.fingerprint, to_data(project)))
             work.append(
@@ -141,10 +143,6 @@ class Workspace:
                 },
             )
         return plan
-
-    def _holds_rows(self, source: str) -> bool:
-        lake = self.wiring.lake
-        return lake.version(source) is not None and lake.read(source, ["_batch"]).height > 0
 
     def _recorded(self) -> CompiledProject | None:
         if not self.wiring.settings.meta.exists():
@@ -168,7 +166,12 @@ class Workspace:
 
     @staticmethod
     def _actor(by: str | None) -> str:
-        return by or getpass.getuser()
+        if by is not None:
+            return by
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):
+            raise UsageError("this process has no login name.", hint="say who acts: --by NAME") from None
 
     # --- events ---------------------------------------------------------------------------------------
 
@@ -197,8 +200,8 @@ class Workspace:
         if self.wiring.lake.version(QUARANTINE) is None:
             return []
         where = None if source is None else pl.col("source") == source
-        rows = self.wiring.lake.read(QUARANTINE, where=where).sort("_batch", "origin", descending=[True, False])
-        return rows.head(limit).to_dicts()
+        rows = self.wiring.lake.read(QUARANTINE, where=where)
+        return rows.sort(BATCH, "origin", descending=[True, False]).head(limit).to_dicts()
 
     # --- training and registry ------------------------------------------------------------------------
 
@@ -219,32 +222,37 @@ class Workspace:
         function = next(m.function for m in self.definition.models if m.name == model)
         with importable(self.folder):
             return train_model(
-                self.wiring, project, model, function, seed=seed, author=self._actor(by),
-                as_of=_instant(as_of), params=dict(params or {}), progress=self.progress,
-            )  # fmt: skip
+                self.wiring,
+                project,
+                model,
+                function,
+                seed=seed,
+                author=self._actor(by),
+                as_of=_instant(as_of),
+                params=dict(params or {}),
+                progress=self.progress,
+            )
 
     def models(self, model: str | None = None) -> list[ListedVersion]:
         """Return all versions with aliases, approvals and metrics."""
-        self._known_model(model)
-        if not self.wiring.settings.meta.exists():
-            return []
-        registry = self.wiring.registry
-        listed = []
-        for version in registry.list_versions(model):
-            aliases = [
-                name
-                for name in ("champion", "challenger")
-                if (alias := registry.find_alias(version.model, name)) is not None and alias.version == version.number  # type: ignore[arg-type]
-            ]
-            run = registry.find_run(version.run)
-            metrics = {} if run is None else {n: m["value"] for n, m in run.payload.get("metrics", {}).items()}
-            approvals = [f"{a.by}: {a.reason}" for a in registry.list_approvals(version.model, version.number)]
-            listed.append(ListedVersion(version, tuple(aliases), tuple(approvals), metrics))
-        return listed
-
-    def _known_model(self, model: str | None) -> None:
         if model is not None:
             self.project.model(model)
+        if not self.wiring.settings.meta.exists():
+            return []
+        return [self._listed(version) for version in self.wiring.registry.list_versions(model)]
+
+    def _listed(self, version: ModelVersion) -> ListedVersion:
+        registry = self.wiring.registry
+        names: tuple[AliasName, ...] = ("champion", "challenger")
+        aliases = [(name, registry.find_alias(version.model, name)) for name in names]
+        metrics = get_run(registry, version.run).payload.get("metrics", {})
+        approvals = registry.list_approvals(version.model, version.number)
+        return ListedVersion(
+            version,
+            tuple(name for name, alias in aliases if alias is not None and alias.version == version.number),
+            tuple(f"{approval.by}: {approval.reason}" for approval in approvals),
+            {name: interval["value"] for name, interval in metrics.items()},
+        )
 
     def history(self, subject: str | None = None) -> History:
         """Return the history of a subject, or all, with its chain verified from the beginning."""
@@ -260,9 +268,15 @@ class Workspace:
         project.model(model)
         policy = project.release(model).approval
         return approve(
-            self.wiring.registry, model, number, by=by, reason=reason, policy=policy,
-            people=project.people, clock=self.wiring.clock,
-        )  # fmt: skip
+            self.wiring.registry,
+            model,
+            number,
+            by=by,
+            reason=reason,
+            policy=policy,
+            people=project.people,
+            clock=self.wiring.clock,
+        )
 
     def reject(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
         """Refuse a version for good."""
@@ -270,7 +284,13 @@ class Workspace:
         return reject(self.wiring.registry, model, number, by=by, reason=reason, clock=self.wiring.clock)
 
     def deploy(
-        self, model: str, number: int, *, by: str | None = None, reason: str = "deployed by hand", challenger: bool = False
+        self,
+        model: str,
+        number: int,
+        *,
+        by: str | None = None,
+        reason: str = "deployed by hand",
+        challenger: bool = False,
     ) -> Outcome:
         """Make an approved version champion, or challenger; its bundle is verified first."""
         project = self._applied()
@@ -278,9 +298,14 @@ class Workspace:
         self.wiring.open_bundle(get_version(self.wiring.registry, model, number).bundle)
         change = set_challenger if challenger else deploy
         return change(
-            self.wiring.registry, model, number, by=self._actor(by), reason=reason,
-            policy=project.release(model).approval, clock=self.wiring.clock,
-        )  # fmt: skip
+            self.wiring.registry,
+            model,
+            number,
+            by=self._actor(by),
+            reason=reason,
+            policy=project.release(model).approval,
+            clock=self.wiring.clock,
+        )
 
     # --- inference and after --------------------------------------------------------------------------
 
@@ -303,15 +328,19 @@ class Workspace:
 
         chosen = self._version(model, version)
         return predict_interval(
-            self.wiring, self.project, chosen, since=_instant(since), until=_instant(until),
-            progress=self.progress, dry_run=dry_run,
-        )  # fmt: skip
+            self.wiring,
+            chosen,
+            since=_instant(since),
+            until=_instant(until),
+            progress=self.progress,
+            dry_run=dry_run,
+        )
 
-    def why(self, prediction_id: str) -> Explanation:
-        """Explain one recorded prediction."""
+    def why(self, prediction_id: str, *, version: int | None = None) -> Explanation:
+        """Explain one recorded prediction: the last answer, or that of a version."""
         from holdfast.app.why import explain_prediction
 
-        return explain_prediction(self.wiring, prediction_id)
+        return explain_prediction(self.wiring, prediction_id, version)
 
     def performance(
         self,
@@ -325,7 +354,8 @@ class Workspace:
         from holdfast.app.predict import measure_performance
 
         chosen = self._version(model, version)
-        return measure_performance(self.wiring, self.project, chosen, since=_instant(since), until=_instant(until))
+        interval = {"since": _instant(since), "until": _instant(until)}
+        return measure_performance(self.wiring, self.project, chosen, **interval)
 
 
 def _instant(value: str | int | None) -> int | None:
@@ -334,4 +364,5 @@ def _instant(value: str | int | None) -> int | None:
     try:
         return parse_instant(value, assume_utc=True)
     except ValueError as error:
-        raise UsageError(f"{error}.", hint="write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC") from None
+        hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC"
+        raise UsageError(f"{error}.", hint=hint) from None

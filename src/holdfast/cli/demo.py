@@ -18,8 +18,8 @@ from holdfast.app.workspace import Workspace
 from holdfast.cli.main import app
 from holdfast.cli.render import score_line
 from holdfast.kernel.errors import HoldfastError
-from holdfast.serving.ports import PREDICTIONS
 from holdfast.kernel.time import DAY, format_instant, parse_instant
+from holdfast.serving.ports import PREDICTIONS
 
 HISTORY, AHEAD, MATURE = 60, 67, 81
 """Days of history, end of the days that are predicted, and the day when their labels have matured."""
@@ -107,12 +107,15 @@ class Demo:
         trivial = payload["baseline"]["average_precision"]
         self.check(
             candidate["low"] > 5 * trivial,
-            f"average precision {candidate['value']:.3f} [{candidate['low']:.3f}, {candidate['high']:.3f}] is far above the baseline's {trivial:.3f}",
+            f"average precision {candidate['value']:.3f} [{candidate['low']:.3f}, {candidate['high']:.3f}] "
+            f"is far above the baseline's {trivial:.3f}",
         )
 
         self.stage("approve and deploy")
         self.refused("nobody deploys what nobody approved", "deploy", "fraud", "1", "--by", "eva")
-        self.refused("the author cannot approve", "approve", "fraud", "1", "--by", "eva", "--reason", "looks good")
+        self.refused(
+            "the author cannot approve", "approve", "fraud", "1", "--by", "eva", "--reason", "looks good"
+        )
         self.run("approve", "fraud", "1", "--by", "ana", "--reason", "gates green, far above the baseline")
         self.run("deploy", "fraud", "1", "--by", "ana")
         self.run("models", "fraud")
@@ -122,7 +125,10 @@ class Demo:
         since, until = (format_instant(self.start + day * DAY) for day in (HISTORY, AHEAD))
         self.run("predict", "fraud", "--since", since, "--until", until)
         again = workspace.predict("fraud", since=since, until=until)
-        self.check(again.predicted == 0 and again.repeated == again.rows > 0, f"each of {again.rows:,} rows is answered once")
+        self.check(
+            again.predicted == 0 and again.repeated == again.rows > 0,
+            f"each of {again.rows:,} rows is answered once",
+        )
 
         self.stage("why")
         chosen = self.blocked(workspace)
@@ -130,7 +136,9 @@ class Demo:
         explanation = workspace.why(chosen)
         self.say(f"\n  {score_line(explanation.answer)}")
         self.check(explanation.answer["decision"] == "block", "the highest score is blocked")
-        self.check(explanation.is_equal, f"all {len(explanation.features)} features equal the oracle's, bit for bit")
+        self.check(
+            explanation.is_equal, f"all {len(explanation.features)} features equal the oracle's, bit for bit"
+        )
 
         self.stage(f"{MATURE - AHEAD} days later: the labels have matured")
         self.ingest(workspace, self.simulate(AHEAD, MATURE, MATURE))
@@ -138,7 +146,10 @@ class Demo:
         found = workspace.performance("fraud", since=since, until=until)
         measured, share = found.metrics["average_precision"], found.positives / found.mature
         self.check(found.mature == found.predictions, f"all {found.mature:,} predictions have a mature label")
-        self.check((measured.low or 0) > 5 * share, f"measured average precision {measured.value:.3f}, chance {share:.3f}")
+        self.check(
+            (measured.low or 0) > 5 * share,
+            f"measured average precision {measured.value:.3f}, chance {share:.3f}",
+        )
         self.run("history")
         self.check(workspace.history().broken is None, "the history's chain of hashes is whole")
 
@@ -158,7 +169,9 @@ class Demo:
             folder = self.folder / "events" / f"days-{first:02d}-{known_until:02d}"
             manifest: dict[str, Any] = simulator.write(folder, first, last, known_until)
             self.start = parse_instant(f"{simulator.FIRST_DAY}", assume_utc=True)
-        self.say(f"  {manifest['transactions']:,} transactions, {manifest['chargebacks']:,} chargebacks reported until day {known_until}")
+        transactions, chargebacks = manifest["transactions"], manifest["chargebacks"]
+        reported = f"chargebacks reported until day {known_until}"
+        self.say(f"  {transactions:,} transactions, {chargebacks:,} {reported}")
         return {**manifest, "folder": folder}
 
     def ingest(self, workspace: Workspace, manifest: dict[str, Any]) -> None:
@@ -170,7 +183,11 @@ class Demo:
             self.run("ingest", source, str(folder))
             report = workspace.ingest(source, folder)
             counts = report.before
-            self.check(report.adds_up and report.now.rows == 0, f"{source}: {counts.rows:,} rows in = {counts.stored:,} stored + {counts.duplicates:,} duplicates + {counts.refused:,} quarantined, and a second run adds nothing")
+            self.check(
+                report.adds_up and report.now.rows == 0,
+                f"{source}: {counts.rows:,} rows in = {counts.stored:,} stored + {counts.duplicates:,} "
+                f"duplicates + {counts.refused:,} quarantined, and a second run adds nothing",
+            )
             planted = Counter[str]()
             for name, reasons in manifest["planted_by_file"].items():
                 if name.startswith(source):
@@ -184,7 +201,9 @@ class Demo:
         """Return the id of the highest score."""
         import polars as pl
 
-        rows = workspace.wiring.lake.read(PREDICTIONS, ["prediction_id", "score"], where=pl.col("model") == "fraud")
+        rows = workspace.wiring.lake.read(
+            PREDICTIONS, ["prediction_id", "score"], where=pl.col("model") == "fraud"
+        )
         return str(rows.sort("score", "prediction_id", descending=True)["prediction_id"][0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +22,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From one project definition, the production system around a model.",
-    epilog="Begin with: holdfast init fraud demo && cd demo && holdfast validate && holdfast plan && holdfast apply",
+    epilog="Begin with: holdfast init fraud demo && cd demo && holdfast validate && holdfast plan",
 )
 
-Folder = Annotated[Path, typer.Option("--project", "-C", help="Folder of the project.", show_default="this folder")]
+Folder = Annotated[
+    Path, typer.Option("--project", "-C", help="Folder of the project.", show_default="this folder")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 By = Annotated[str | None, typer.Option("--by", help="Name recorded as acting; by default the login name.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
@@ -108,14 +111,18 @@ def apply(
     from holdfast.cli import render
 
     workspace = _open(folder)
-    _show(workspace.plan() if dry_run else workspace.apply(by=by), as_json, render.plan if dry_run else render.applied)
+    if dry_run:
+        _show(workspace.plan(), as_json, render.plan)
+    else:
+        _show(workspace.apply(by=by), as_json, render.applied)
 
 
 @app.command(epilog="Example: holdfast ingest transactions events/transactions 'more/*.csv'")
 def ingest(
     source: Annotated[str, typer.Argument(help="Name of the source.", show_default=False)],
     paths: Annotated[
-        list[str], typer.Argument(help="Files, folders or globs of Parquet, CSV or JSON lines.", show_default=False)
+        list[str],
+        typer.Argument(help="Files, folders or globs of Parquet, CSV or JSON lines.", show_default=False),
     ],
     folder: Folder = HERE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge every row and store nothing.")] = False,
@@ -150,7 +157,8 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of everything random in the run.", min=0)] = 0,
     by: By = None,
     as_of: Annotated[
-        str | None, typer.Option("--as-of", help="Use nothing that arrived later, such as 2026-03-01T00:00:00Z.")
+        str | None,
+        typer.Option("--as-of", help="Use nothing that arrived later, such as 2026-03-01T00:00:00Z."),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Parameter for this run, NAME=VALUE; may be repeated.")
@@ -174,7 +182,9 @@ def _parameters(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name:
-            raise UsageError(f"--set takes NAME=VALUE, found {setting!r}.", hint="for example --set num_leaves=63")
+            raise UsageError(
+                f"--set takes NAME=VALUE, found {setting!r}.", hint="for example --set num_leaves=63"
+            )
         try:
             found[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -196,7 +206,9 @@ def models(
 
 @app.command(epilog="Example: holdfast history --limit 50")
 def history(
-    subject: Annotated[str | None, typer.Argument(help="Only entries of this subject, such as fraud@1.")] = None,
+    subject: Annotated[
+        str | None, typer.Argument(help="Only entries of this subject, such as fraud@1.")
+    ] = None,
     folder: Folder = HERE,
     limit: Annotated[int, typer.Option(help="Entries to show at most, newest last.", min=1)] = 30,
     as_json: Json = False,
@@ -205,7 +217,8 @@ def history(
     from holdfast.cli import render
 
     found = _open(folder).history(subject)
-    _show(found, as_json, lambda h: render.history(h, limit))
+    shown = replace(found, entries=found.entries[-limit:]) if as_json else found
+    _show(shown, as_json, lambda h: render.history(h, limit))
     if found.broken is not None:
         raise typer.Exit(1)
 
@@ -247,21 +260,27 @@ def deploy(
     folder: Folder = HERE,
     by: By = None,
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "deployed by hand",
-    challenger: Annotated[bool, typer.Option("--challenger", help="Set the alias `challenger` instead.")] = False,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="Set the alias `challenger` instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make an approved version the champion."""
     from holdfast.cli import render
 
     workspace = _open(folder)
-    _show(workspace.deploy(model, number, by=by, reason=reason, challenger=challenger), as_json, render.outcome)
+    _show(
+        workspace.deploy(model, number, by=by, reason=reason, challenger=challenger), as_json, render.outcome
+    )
 
 
 @app.command(epilog="Example: holdfast predict fraud --since 2026-03-06 --until 2026-03-13")
 def predict(
     model: Model,
     folder: Folder = HERE,
-    since: Annotated[str | None, typer.Option(help="First event time, such as 2026-03-06; all without it.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="First event time, such as 2026-03-06; all without it.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
     version: Annotated[int | None, typer.Option(help="Version to use.", show_default="the champion")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
@@ -273,22 +292,25 @@ def predict(
     """
     from holdfast.cli import render
 
-    workspace = _open(folder)
-    _show(
-        workspace.predict(model, since=since, until=until, version=version, dry_run=dry_run), as_json, render.predicted
-    )
+    found = _open(folder).predict(model, since=since, until=until, version=version, dry_run=dry_run)
+    _show(found, as_json, render.predicted)
 
 
 @app.command(epilog="Example: holdfast why p-6b1f0a")
 def why(
-    prediction: Annotated[str, typer.Argument(help="Id of the prediction, or its first characters.", show_default=False)],
+    prediction: Annotated[
+        str, typer.Argument(help="Id of the prediction, or its first characters.", show_default=False)
+    ],
     folder: Folder = HERE,
+    version: Annotated[
+        int | None, typer.Option(help="Version whose answer.", show_default="the last")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Explain one prediction, from the answer back to approver, run, dataset, features and events."""
     from holdfast.cli import render
 
-    found = _open(folder).why(prediction)
+    found = _open(folder).why(prediction, version=version)
     _show(found, as_json, render.why)
     if not found.is_equal:
         raise typer.Exit(1)
@@ -300,7 +322,9 @@ def performance(
     folder: Folder = HERE,
     since: Annotated[str | None, typer.Option(help="First event time; all without it.")] = None,
     until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
-    version: Annotated[int | None, typer.Option(help="Version to measure.", show_default="the champion")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version to measure.", show_default="the champion")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure predictions on the labels that have matured, beside what was expected."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from holdfast.app.workspace import Workspace
     from holdfast.events.ingest import IngestReport
     from holdfast.monitoring.performance import Performance
-    from holdfast.project.plan import Change, Plan
+    from holdfast.project.plan import Action, Change, Plan
     from holdfast.registry.register import Outcome
+    from holdfast.serving.explain import FeatureEvidence
     from holdfast.serving.predict import PredictReport
     from holdfast.training.metric import Interval
 
@@ -32,30 +33,35 @@ def to_json(value: Any) -> Any:
             if isinstance(getattr(type(value), name, None), property):
                 found[name] = to_json(getattr(value, name))
         return found
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int, bool)):
+    if value is None or isinstance(value, str | int | bool):
         return value
-    if hasattr(value, "items"):
-        return to_json(dict(value))
     return str(value)
 
 
-def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), right: Sequence[int] = (), indent: str = "") -> str:
+def table(
+    rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), right: Sequence[int] = (), indent: str = ""
+) -> str:
     """Return rows as aligned columns; `right` lists the columns aligned to the right."""
-    lines = [list(row) for row in rows]
-    whole = [list(head), *lines] if head else lines
+    whole = [list(row) for row in ((head, *rows) if head else rows)]
     if not whole:
         return ""
     widths = [max(len(row[i]) for row in whole if i < len(row)) for i in range(max(map(len, whole)))]
-    return "\n".join(
-        (indent + "  ".join(c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(row))).rstrip()
-        for row in whole
-    )
+    lines = []
+    for row in whole:
+        cells = (c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(row))
+        lines.append(f"{indent}{'  '.join(cells)}".rstrip())
+    return "\n".join(lines)
+
+
+def count(n: int, noun: str) -> str:
+    """Return ``1 source`` or ``2 sources``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def number(value: float | None) -> str:
@@ -84,6 +90,16 @@ def interval(value: Interval | None) -> str:
     return f"{metric(value.value)} [{metric(value.low)}, {metric(value.high)}]"
 
 
+def day(us: int) -> str:
+    """Return the day of an instant, UTC."""
+    return format_instant(us)[:10]
+
+
+def second(us: int) -> str:
+    """Return an instant to the second."""
+    return f"{format_instant(us)[:19]}Z"
+
+
 # --- definition ---------------------------------------------------------------------------------------
 
 
@@ -93,13 +109,18 @@ def problems(found: Sequence[Problem], workspace: Workspace) -> str:
     warnings = [p for p in found if p.severity == "warning"]
     parts = [p.render() for p in errors] + [f"warning: {p.render()}" for p in warnings]
     if errors:
-        parts.append(f"{len(errors)} error{'s' * (len(errors) != 1)}, {len(warnings)} warning{'s' * (len(warnings) != 1)}")
+        parts.append(f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}")
     else:
         p = workspace.project
-        parts.append(
-            f"{p.name} is valid: {len(p.sources)} sources, {len(p.views)} views, {len(p.feature_sets)} feature sets, "
-            f"{len(p.models)} models, fingerprint {short(p.fingerprint)}, {len(warnings)} warnings"
+        sizes = (
+            count(len(p.sources), "source"),
+            count(len(p.views), "view"),
+            count(len(p.feature_sets), "feature set"),
+            count(len(p.models), "model"),
+            f"fingerprint {short(p.fingerprint)}",
+            count(len(warnings), "warning"),
         )
+        parts.append(f"{p.name} is valid: {', '.join(sizes)}")
     return "\n\n".join(parts)
 
 
@@ -117,18 +138,20 @@ def _changes(changes: Sequence[Change]) -> str:
 
 def plan(found: Plan) -> str:
     """Return the plan as one line per node."""
-    if found.is_empty:
-        return f"{found.project}: nothing to do"
-    counts = f"{found.count('add')} to add, {found.count('change')} to change, {found.count('remove')} to remove"
-    return f"{found.project}: {counts}\n{_changes(found.changes)}"
+    return _plan(found, ("to add", "to change", "to remove"), "")
 
 
 def applied(found: Plan) -> str:
     """Return what was applied."""
+    return _plan(found, ("added", "changed", "removed"), f", recorded as {short(found.after)}")
+
+
+def _plan(found: Plan, words: tuple[str, str, str], rest: str) -> str:
     if found.is_empty:
         return f"{found.project}: nothing to do"
-    counts = f"{found.count('add')} added, {found.count('change')} changed, {found.count('remove')} removed"
-    return f"{found.project}: {counts}, recorded as {short(found.after)}\n{_changes(found.changes)}"
+    actions: tuple[Action, ...] = ("add", "change", "remove")
+    counts = ", ".join(f"{found.count(a)} {word}" for a, word in zip(actions, words, strict=True))
+    return f"{found.project}: {counts}{rest}\n{_changes(found.changes)}"
 
 
 # --- events -------------------------------------------------------------------------------------------
@@ -147,7 +170,10 @@ def quarantine(found: Sequence[dict[str, Any]]) -> str:
     """Return quarantined rows with reason and origin."""
     if not found:
         return "quarantine is empty"
-    return "\n".join(f"{row['source']}  {row['origin']}  {row['reason']}  [{row['code']}]\n    {row['raw']}" for row in found)
+    return "\n".join(
+        f"{row['source']}  {row['origin']}  {row['reason']}  [{row['code']}]\n    {row['raw']}"
+        for row in found
+    )
 
 
 # --- training and registry ----------------------------------------------------------------------------
@@ -156,31 +182,39 @@ def quarantine(found: Sequence[dict[str, Any]]) -> str:
 def trained(found: Trained) -> str:
     """Return the metrics table, the gates and what comes next."""
     run, dataset = found.run, found.dataset
-    rows = dataset["rows"]
+    parts = ", ".join(f"{name} {n:,}" for name, n in run.rows.items())
+    left_out = ", ".join(f"{name} {dataset[name]:,}" for name in ("immature", "gap", "censored"))
     lines = [
-        f"dataset {short(run.dataset, 10)}  {rows:,} rows x {len(run.importance) or '?'}, known as of {format_instant(dataset['as_of'])}",
-        "        " + ", ".join(f"{name} {run.rows[name]:,}" for name in run.rows)
-        + f"; left out: immature {dataset['immature']:,}, gap {dataset['gap']:,}, censored {dataset['censored']:,}",
+        f"dataset {short(run.dataset, 10)}  {dataset['rows']:,} rows x {len(run.importance) or '?'}, "
+        f"known as of {format_instant(dataset['as_of'])}",
+        f"        {parts}; left out: {left_out}",
         "",
     ]
+    champion = run.champion or {}
     body = [
-        (name.replace("_", " "), metric(run.baseline.get(name)), interval(value),
-         "-" if run.champion is None else metric(run.champion.get(name)))
+        (
+            name.replace("_", " "),
+            metric(run.baseline.get(name)),
+            interval(value),
+            metric(champion.get(name)) if champion else "-",
+        )
         for name, value in run.metrics.items()
-    ]  # fmt: skip
-    lines.append(table(body, head=("", "baseline", "candidate [95 %]", run.champion_name or "champion"), right=(1,)))
-    lines.append("")
-    marks = {"passed": "passed", "failed": "FAILED", "not applicable": "not applicable"}
+    ]
+    head = ("", "baseline", "candidate [95 %]", run.champion_name or "champion")
+    lines += [table(body, head=head, right=(1,)), ""]
     for result in run.gates:
         shown = f"found {metric(result.found)}" if result.found is not None else "no value"
-        lines.append(f"gate    {result.gate.describe()}: {marks[result.outcome]} ({shown})")
-    lines.append(f"run     {short(run.id, 10)}, seed {run.seed}, {run.duration_us / 1e6:.1f} s, code {run.code}")
+        outcome = "FAILED" if result.outcome == "failed" else result.outcome
+        lines.append(f"gate    {result.gate.describe()}: {outcome} ({shown})")
+    seconds = run.duration_us / 1e6
+    lines.append(f"run     {short(run.id, 10)}, seed {run.seed}, {seconds:.1f} s, code {run.code}")
     lines.append(found.message)
     if found.version is not None:
-        who = " or ".join(found.approvers)
-        name, model, n = found.version.name, found.version.model, found.version.number
-        if who:
-            lines.append(f"{name} waits for approval by {who}: holdfast approve {model} {n} --by {found.approvers[0]} --reason \"...\"")
+        model, n = found.version.model, found.version.number
+        if found.approvers:
+            command = f'holdfast approve {model} {n} --by {found.approvers[0]} --reason "..."'
+            who = " or ".join(found.approvers)
+            lines.append(f"{found.version.name} waits for approval by {who}: {command}")
         else:
             lines.append(f"next: holdfast deploy {model} {n}")
     return "\n".join(lines)
@@ -194,23 +228,50 @@ def models(found: Sequence[ListedVersion]) -> str:
     for item in found:
         v = item.version
         name = "average_precision" if "average_precision" in item.metrics else next(iter(item.metrics), "")
-        rows.append((
-            v.name, ", ".join(item.aliases) or "-", v.state, short(v.dataset, 10), v.author,
-            "; ".join(item.approvals) or "-", f"{name.replace('_', ' ')} {metric(item.metrics.get(name))}" if name else "-",
-            format_instant(v.created_us)[:19] + "Z", short(v.bundle, 10),
-        ))  # fmt: skip
-    return table(rows, head=("version", "alias", "state", "dataset", "author", "approved by", "metric", "registered", "bundle"))
+        rows.append(
+            (
+                v.name,
+                ", ".join(item.aliases) or "-",
+                v.state,
+                short(v.dataset, 10),
+                v.author,
+                "; ".join(item.approvals) or "-",
+                f"{name.replace('_', ' ')} {metric(item.metrics[name])}" if name else "-",
+                second(v.created_us),
+                short(v.bundle, 10),
+            )
+        )
+    head = (
+        "version",
+        "alias",
+        "state",
+        "dataset",
+        "author",
+        "approved by",
+        "metric",
+        "registered",
+        "bundle",
+    )
+    return table(rows, head=head)
 
 
 def history(found: History, limit: int) -> str:
     """Return the last entries and the verdict on the chain."""
     rows = [
-        (str(e.sequence), format_instant(e.at_us)[:19] + "Z", e.actor, e.action, e.subject if len(e.subject) < 24 else short(e.subject, 10), e.reason)
+        (
+            str(e.sequence),
+            second(e.at_us),
+            e.actor,
+            e.action,
+            e.subject if len(e.subject) < 24 else short(e.subject, 10),
+            e.reason,
+        )
         for e in found.entries[-limit:]
     ]
-    text = table(rows, head=("", "when", "who", "what", "subject", "reason"), right=(0,)) if rows else "nothing has happened yet"
+    text = table(rows, head=("", "when", "who", "what", "subject", "reason"), right=(0,))
     verdict = "chain verified" if found.broken is None else found.broken.render()
-    return f"{text}\n{len(found.entries)} entries, {verdict}"
+    total = f"{len(found.entries)} entr{'y' if len(found.entries) == 1 else 'ies'}, {verdict}"
+    return f"{text if rows else 'nothing has happened yet'}\n{total}"
 
 
 def outcome(found: Outcome) -> str:
@@ -223,9 +284,10 @@ def outcome(found: Outcome) -> str:
 
 def predicted(found: PredictReport) -> str:
     """Return what a batch job did, and where to look next."""
-    lines = [f"{found.model}@{found.version}: {found.rows:,} rows, {found.predicted:,} predicted, {found.repeated:,} answered before"]
+    counts = f"{found.rows:,} rows, {found.predicted:,} predicted, {found.repeated:,} answered before"
+    lines = [f"{found.model}@{found.version}: {counts}"]
     if found.decisions:
-        lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in found.decisions.items()))
+        lines.append("  " + ", ".join(f"{name} {n:,}" for name, n in found.decisions.items()))
     if found.highest_id is not None:
         lines.append(f"  highest score {number(found.highest_score)}: holdfast why {found.highest_id}")
     return "\n".join(lines)
@@ -240,40 +302,70 @@ def score_line(answer: dict[str, Any]) -> str:
 def why(found: Explanation) -> str:
     """Return the walk from the answer back to the events."""
     a, v = found.answer, found.version
+    again = "the same" if all(a[n] == x for n, x in found.recomputed.items()) else "DIFFERS"
+    known = a["known_batch"][0] if a["known_batch"] else "-"
     lines = [
         f"{v['name']} answered {score_line(a)} for {a['prediction_id']}",
-        f"  row time    {format_instant(a['t_us'])}, known at {format_instant(a['known_at_us'])}, batches up to {a['known_batch'][0] if a['known_batch'] else '-'}",
-        f"  request     {', '.join(f'{k} {_value(k, x)}' for k, x in found.request.items())}",
-        f"  answered    {format_instant(a['answered_us'])}, step {a['step']}, {a['exposure']}, runtime {a['runtime']}",
+        f"  row time    {format_instant(a['t_us'])}, known at {format_instant(a['known_at_us'])}, "
+        f"batches up to {known}",
+        f"  request     {', '.join(f'{k} {_value(x)}' for k, x in found.request.items())}",
+        f"  answered    {format_instant(a['answered_us'])}, step {a['step']}, {a['exposure']}, "
+        f"runtime {a['runtime']}",
+        f"  recomputed  {score_line(found.recomputed)}: {again}",
         "",
-    ]  # fmt: skip
-    ranked = sorted(found.features, key=lambda f: -abs(f.contribution or 0.0))
-    rows = []
-    for f in ranked[:_SHOWN_FEATURES]:
-        stored = f.text if f.text is not None else number(f.stored)
-        again = number(f.recomputed) if f.text is None else ("same code" if f.is_equal else f"code {f.recomputed:g}")
-        rows.append((f"  {f.name}", stored, again, "equal" if f.is_equal else "DIFFERS", f"{f.contribution or 0:+.2f}", f.definition))
-    lines.append(table(rows, head=("  feature", "stored", "oracle", "", "pushed", "definition"), right=(1, 2, 4)))
-    equal = sum(f.is_equal for f in found.features)
-    rest = len(found.features) - len(ranked[:_SHOWN_FEATURES])
-    lines.append(f"  ... and {rest} more (--json shows all); {equal} of {len(found.features)} equal the oracle's, bit for bit")
-    lines.append("")
-    approvals = [f"approved {format_instant(p['at_us'])[:10]} by {p['by']}: \"{p['reason']}\"" for p in v["approvals"]]
-    b = found.dataset["boundaries"]
-    facts = found.run.get("facts") or {}
-    lines += [
-        f"  version     {v['name']} ({v['state']}), by {v['author']}, {'; '.join(approvals) or 'no approval on record'}",
-        f"  bundle      {short(v['bundle'], 12)}, every file verified",
-        f"  run         {short(found.run['id'], 10)}, seed {found.run['seed']}, lightgbm {facts.get('lightgbm', '?')}, python {facts.get('python', '?')}, code {found.run['code']}",
-        f"  dataset     {short(found.dataset['id'], 10)} = {' + '.join(f'{n}@{x}' for n, x in found.tables.items())}, "
-        f"as of {format_instant(found.dataset['as_of'])[:10]}, test from {format_instant(b['test_start'])[:10]}",
-        f"  views       {', '.join(found.views.values())}",
-        "  events      " + ("; ".join(f"{n}: {e['rows']:,} rows, batches {e['first_batch']}-{e['last_batch']}" for n, e in found.events.items()) or "none in any window"),
-    ]  # fmt: skip
+        _features(found.features),
+        "",
+        *_lineage(found),
+    ]
     return "\n".join(lines)
 
 
-def _value(name: str, value: Any) -> str:
+def _features(found: Sequence[FeatureEvidence]) -> str:
+    """Return the features that pushed most, stored beside recomputed."""
+    ranked = sorted(found, key=lambda f: -abs(f.contribution or 0.0))
+    shown = ranked[:_SHOWN_FEATURES]
+    rows = []
+    for f in shown:
+        verdict = "equal" if f.is_equal else "DIFFERS"
+        stored, again = number(f.stored), number(f.recomputed)
+        if f.text is not None:
+            stored, again = f.text, "same code" if f.is_equal else f"code {f.recomputed:g}"
+        rows.append((f"  {f.name}", stored, again, verdict, f"{f.contribution or 0:+.2f}", f.definition))
+    # What differs is shown, however little it pushed.
+    differing = [f.name for f in ranked[_SHOWN_FEATURES:] if not f.is_equal]
+    head = ("  feature", "stored", "oracle", "", "pushed", "definition")
+    equal = f"{sum(f.is_equal for f in found)} of {len(found)} equal the oracle's, bit for bit"
+    rest = len(found) - len(shown)
+    last = f"  ... and {rest} more (--json shows all); {equal}" if rest else f"  {equal}"
+    if differing:
+        last += f"; DIFFERS: {', '.join(differing)}"
+    return f"{table(rows, head=head, right=(1, 2, 4))}\n{last}"
+
+
+def _lineage(found: Explanation) -> list[str]:
+    v, run, dataset = found.version, found.run, found.dataset
+    approvals = [f'approved {day(p["at_us"])} by {p["by"]}: "{p["reason"]}"' for p in v["approvals"]]
+    facts = run.get("facts") or {}
+    tables = " + ".join(f"{name}@{version}" for name, version in found.tables.items())
+    events = [
+        f"{name}: {count(e['rows'], 'row')}, batches {e['first_batch']}-{e['last_batch']}"
+        for name, e in found.events.items()
+    ]
+    test = day(dataset["boundaries"]["test_start"])
+    return [
+        f"  version     {v['name']} ({v['state']}), by {v['author']}, "
+        f"{'; '.join(approvals) or 'no approval on record'}",
+        f"  bundle      {short(v['bundle'], 12)}, every file verified",
+        f"  run         {short(run['id'], 10)}, seed {run['seed']}, lightgbm {facts.get('lightgbm', '?')}, "
+        f"python {facts.get('python', '?')}, code {run['code']}",
+        f"  dataset     {short(dataset['id'], 10)} = {tables}, as of {day(dataset['as_of'])}, "
+        f"test from {test}",
+        f"  views       {', '.join(found.views.values())}",
+        f"  events      {'; '.join(events) or 'none in any window'}",
+    ]
+
+
+def _value(value: Any) -> str:
     if value is None:
         return "missing"
     if isinstance(value, int) and abs(value) > 10**14:
@@ -285,17 +377,17 @@ def performance(found: Performance) -> str:
     """Return measured beside expected metrics."""
     share = found.positives / found.mature if found.mature else 0.0
     lines = [
-        f"{found.model}@{found.version}  {format_instant(found.since)[:10]} to {format_instant(found.until)[:10]}: "
-        f"{found.predictions:,} predictions, {found.mature:,} with mature labels, {share:.2%} positive",
+        f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
+        f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels, "
+        f"{share:.2%} positive",
     ]
     if not found.mature:
         return lines[0] + "\nno label has matured yet"
-    lines.append(table(
-        [(name.replace("_", " "), interval(value), interval(found.expected.get(name))) for name, value in found.metrics.items()],
-        head=("", "measured [95 %]", "expected [95 %]"),
-    ))  # fmt: skip
-    for name, (rows, positive) in found.by_decision.items():
-        lines.append(f"  {name}: {rows:,} rows, {positive:,} positive ({positive / rows:.1%})")
+    rows = [
+        (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
+        for name, value in found.metrics.items()
+    ]
+    lines.append(table(rows, head=("", "measured [95 %]", "expected [95 %]")))
+    for name, (n, positive) in found.by_decision.items():
+        lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")
     return "\n".join(lines)
-
-

@@ -292,15 +292,25 @@ def apply_logged(*, lake: Lake, log: BatchLog, staging: Staging) -> int:
     return count
 
 
-def apply_batch(
-    batch: Batch, *, lake: Lake, staging: Staging, faults: Callable[[str], None] = lambda step: None
-) -> None:
+def apply_batch(batch: Batch, *, lake: Lake, staging: Staging) -> None:
     """Append the staged rows of a logged batch: quarantine first, then the source's table."""
-    if batch.refused:
-        lake.append(QUARANTINE, staging.read(batch.refused), app=APP, batch=batch.number)
+    refused = staging.read(batch.refused) if batch.refused else None
+    accepted = staging.read(batch.staged) if batch.staged else None
+    _append(batch, accepted, refused, lake, lambda step: None)
+
+
+def _append(
+    batch: Batch,
+    accepted: pl.DataFrame | None,
+    refused: pl.DataFrame | None,
+    lake: Lake,
+    faults: Callable[[str], None],
+) -> None:
+    if refused is not None and refused.height:
+        lake.append(QUARANTINE, refused, app=APP, batch=batch.number)
     faults("refused")
-    if batch.staged:
-        lake.append(batch.source, staging.read(batch.staged), app=APP, batch=batch.number)
+    if accepted is not None and accepted.height:
+        lake.append(batch.source, accepted, app=APP, batch=batch.number)
     faults("stored")
 
 
@@ -400,7 +410,7 @@ class _Work:
         self.log.append(batch)
         self.number = number
         self.faults("logged")
-        apply_batch(batch, lake=self.lake, staging=self.staging, faults=self.faults)
+        _append(batch, good, refused, self.lake, self.faults)
         for name in (batch.staged, batch.refused):
             if name:
                 self.staging.remove(name)
@@ -627,6 +637,8 @@ class _Memory:
         return pairs.select("_row")
 
     def _compare_within(self, rows: pl.DataFrame, kind: NDArray[np.uint8], messages: dict[int, str]) -> None:
+        if rows["_key"].n_unique() == rows.height:
+            return
         first = rows.unique(["_day", self._id], keep="first", maintain_order=True)
         if first.height == rows.height:
             return

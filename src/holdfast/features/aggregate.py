@@ -34,7 +34,7 @@ AGGREGATES: dict[str, Aggregate] = {
         Aggregate("count", False, False, True, 0.0, "number of events, or of non-missing values of a column"),
         Aggregate("sum", True, True, True, 0.0, "exact sum of the non-missing values"),
         Aggregate("mean", True, True, True, None, "exact sum over count, rounded once"),
-        Aggregate("std", True, True, True, None, "sample standard deviation (ddof 1), missing below 2 values"),
+        Aggregate("std", True, True, True, None, "sample standard deviation (ddof 1), missing below 2"),
         Aggregate("min", True, False, False, None, "smallest non-missing value"),
         Aggregate("max", True, False, False, None, "greatest non-missing value"),
     )

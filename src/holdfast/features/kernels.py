@@ -152,7 +152,9 @@ def lower(out, bits, rows, slots, scale, is_float, states):
     if k >= 0:
         for r in range(rows.size):
             if n[r] > 1:
-                variance = spread(n[r], S[r], states[2, r], states[3, r]) / (pairs(n[r], five * five) * two * two)
+                variance = spread(n[r], S[r], states[2, r], states[3, r]) / (
+                    pairs(n[r], five * five) * two * two
+                )
                 out[k, rows[r]] = math.sqrt(variance)
     for kind in range(MIN, MAX + 1):
         k = slots[kind]
@@ -235,6 +237,20 @@ def insert(tree, size, leaf, v, kind):
         else:
             tree[node] += v
         node >>= 1
+
+
+@register_jitable
+def add(state, r, v, sums, squares):
+    """Take one more value into column r of the states of a window."""
+    state[0, r] += 1
+    if sums:
+        state[1, r] += v
+    if squares:
+        high, low = product(abs(v), abs(v))
+        state[2, r] += high
+        state[3, r] += low
+    state[4, r] = min(state[4, r], v)
+    state[5, r] = max(state[5, r], v)
 
 
 @register_jitable
@@ -479,42 +495,27 @@ def window_values(
                         trees[5, j] = max(trees[5, 2 * j], trees[5, 2 * j + 1])
 
                 for w in range(n_windows):
-                    wants_min, wants_max = slots[lane, w, MIN] >= 0, slots[lane, w, MAX] >= 0
                     for r in range(n_rows):
-                        a, b = lows[w, r], highs[w, r]
-                        c = min(b, max(a, split[r]))
-                        n = c - a if mask < 0 else prefix[0, c] - prefix[0, a]
-                        S = qh = ql = least = most = 0
-                        if sums:
-                            S = prefix[1, c] - prefix[1, a]
-                        if squares:
-                            qh = prefix[2, c] - prefix[2, a]
-                            ql = prefix[3, c] - prefix[3, a]
-                        if wants_min:
-                            least = tree_min(trees[4], m, a, c)
-                        if wants_max:
-                            most = tree_max(trees[5], m, a, c)
-                        for j in range(c, b):
-                            if arrived[e0 + j] > known[r0 + r] or (mask >= 0 and not masks[mask, e0 + j]):
-                                continue
-                            n += 1
-                            if vals < 0:
-                                continue
-                            v = values[vals, e0 + j]
-                            if sums:
-                                S += v
-                            if squares:
-                                h, l = product(abs(v), abs(v))
-                                qh += h
-                                ql += l
-                            least = min(least, v)
-                            most = max(most, v)
-                        states[w, 0, r] = n
-                        states[w, 1, r] = S
-                        states[w, 2, r] = qh
-                        states[w, 3, r] = ql
-                        states[w, 4, r] = least
-                        states[w, 5, r] = most
+                        a = lows[w, r]
+                        c = min(highs[w, r], max(a, split[r]))
+                        states[w, 0, r] = c - a if mask < 0 else prefix[0, c] - prefix[0, a]
+                        for k in range(1, 4):
+                            states[w, k, r] = prefix[k, c] - prefix[k, a]
+                    if slots[lane, w, MIN] >= 0:
+                        for r in range(n_rows):
+                            a = lows[w, r]
+                            states[w, 4, r] = tree_min(trees[4], m, a, min(highs[w, r], max(a, split[r])))
+                    if slots[lane, w, MAX] >= 0:
+                        for r in range(n_rows):
+                            a = lows[w, r]
+                            states[w, 5, r] = tree_max(trees[5], m, a, min(highs[w, r], max(a, split[r])))
+                    if tail == 0:
+                        continue
+                    for r in range(n_rows):
+                        for j in range(e0 + max(lows[w, r], split[r]), e0 + highs[w, r]):
+                            if arrived[j] <= known[r0 + r] and (mask < 0 or masks[mask, j]):
+                                v = values[vals, j] if vals >= 0 else 0
+                                add(states[w], r, v, sums, squares)
 
             here = rows[r0 : r0 + n_rows]
             for w in range(n_windows):

@@ -166,7 +166,11 @@ def _grouped_measures(
     place: dict[str, int] = {}
     results = np.empty((len(measures), spine.height))
     for measure in measures:
-        at = lanes.index((measure.column, measure.where)), windows.index(measure.window), _ROW[measure.aggregate]
+        at = (
+            lanes.index((measure.column, measure.where)),
+            windows.index(measure.window),
+            _ROW[measure.aggregate],
+        )
         if slots[at] < 0:
             slots[at] = row = len(set(place.values()))
             results[row] = _empty(measure, spine.height)
@@ -189,7 +193,7 @@ def _grouped_measures(
     if verdict == kernels.TOO_LARGE:
         column = lanes[culprit][0]
         raise ContractError(
-            f"a summed column holds |value| x 10^scale up to 2^32 = {FIXED_POINT_LIMIT:,}; `{column}` exceeds it.",
+            f"summed values stay within |value| x 10^scale <= {FIXED_POINT_LIMIT:,}; `{column}` exceeds it.",
             code="HF213",
             at=f"{source}.{column}",
             hint=f"declare bounds of `{column}`, or a smaller scale",
@@ -205,12 +209,12 @@ def _lanes(
     for measure in measures:
         _check(measure, schema)
     values = np.empty((len(columns), order.size), np.int64)
-    for row, name in enumerate(columns):
-        values[row] = _stored(frame[name], schema.get(name))[order]
+    for row, read in enumerate(columns):
+        values[row] = _stored(frame[read], schema.get(read))[order]
     masks: list[Bools] = []
     table = np.zeros((len(lanes), 4), np.int64)
     for row, (name, where) in enumerate(lanes):
-        column = None if name is None else schema.get(name)
+        column = schema.get(name) if name is not None else None
         mask = _mask(column, where, schema, frame)
         full = mask is None or bool(mask.all())
         table[row] = (

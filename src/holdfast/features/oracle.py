@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 def is_visible(row: Row, schema: Schema, measure: Measure, t: int, known_at: int) -> bool:
-    """Whether an event lies in the measure's window at t, had arrived by `known_at`, and passes its filter."""
+    """Whether an event lies in the window at t, had arrived by `known_at`, and passes the filter."""
     assert schema.event_time is not None
     lo, hi = measure.window.bounds(t)
     if not (lo <= row[schema.event_time.name] < hi and row[ARRIVED] <= known_at):
@@ -61,7 +61,9 @@ def lowered(aggregate: str, values: Sequence[Any], scale: int) -> float | None:
             return float(max(values)) / float(one)
 
 
-def window_value(measure: Measure, schema: Schema, rows: Sequence[Row], t: int, known_at: int) -> float | None:
+def window_value(
+    measure: Measure, schema: Schema, rows: Sequence[Row], t: int, known_at: int
+) -> float | None:
     """Return the value of one measure over the events of one entity; None is missing."""
     seen = [row for row in rows if is_visible(row, schema, measure, t, known_at)]
     if measure.column is None:

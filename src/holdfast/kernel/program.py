@@ -26,6 +26,8 @@ from holdfast.kernel.zones import PERIOD_START, zone_table
 __all__ = ["Input", "Program", "check", "lower", "result_type"]
 
 Columns = Mapping[str, "pl.Series | NDArray[np.float64]"]
+_INTEGERS = (int, np.integer)  # truth values among them
+_NUMBERS = (float, np.bool_)
 _NONE: Mapping[str, tuple[str, ...]] = {}
 
 
@@ -105,9 +107,9 @@ class Input:
         if self.codes is not None:
             if isinstance(stored, str):
                 return float(self.codes.get(stored, 0))
-        elif isinstance(stored, int | np.integer):
+        elif isinstance(stored, _INTEGERS):
             return float(stored) / self.divisor
-        elif not self.whole and isinstance(stored, float | np.bool_):
+        elif not self.whole and isinstance(stored, _NUMBERS):
             return float(stored)
         raise self._mismatch(repr(stored))
 

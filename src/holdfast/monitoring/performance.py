@@ -1,4 +1,4 @@
-"""Performance: recorded predictions beside the outcomes that have matured since, and beside what was expected."""
+"""Performance: recorded predictions beside the outcomes that have matured, and beside what was expected."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def measure(
     outcomes : rows of the label's source
     """
     last = records.sort("answered_us", "attempt").unique("key", keep="last", maintain_order=True)
-    joined = last.join(spine.drop(T, KNOWN_AT), left_on="key", right_on=ROW_KEY, how="inner", maintain_order="left")
+    rows = spine.drop(T, KNOWN_AT)
+    joined = last.join(rows, left_on="key", right_on=ROW_KEY, how="inner", maintain_order="left")
     joined = joined.with_columns(
         pl.col("key").alias(ROW_KEY), pl.col("t_us").alias(T), pl.col("known_at_us").alias(KNOWN_AT)
     )
@@ -72,22 +73,23 @@ def measure(
     labels = attach_labels(joined, label, source, outcomes, as_of=as_of, decisions=acted)
     mature = joined.with_columns(labels.values.alias("_y")).filter(labels.fates == "labelled")
     y = mature["_y"].to_numpy().astype(np.float64)
-    scored = Scored(
-        y,
-        mature["score"].to_numpy(),
-        np.ones(len(y)),
-        mature[T].to_numpy() // DAY,
-        k,
-    )
+    scored = Scored(y, mature["score"].to_numpy(), np.ones(len(y)), mature[T].to_numpy() // DAY, k)
     by_decision = {
-        str(name): (int(rows), int(positive))
-        for name, rows, positive in mature.group_by("decision", maintain_order=True)
+        str(name or "none"): (int(n), int(positive))
+        for name, n, positive in mature.group_by("decision", maintain_order=True)
         .agg(pl.len(), (pl.col("_y") > 0).sum().alias("positives"))
         .iter_rows()
     }
-    since = int(records["t_us"].min() or 0) if records.height else 0  # type: ignore[arg-type]
-    until = int(records["t_us"].max() or 0) + 1 if records.height else 0  # type: ignore[arg-type]
+    times = last["t_us"].sort()
     return Performance(
-        model, version, since, until, last.height, len(y), int((y > 0).sum()), by_decision,
-        evaluate_with_intervals(scored, task_of(y), seed=seed) if len(y) else {}, dict(expected),
-    )  # fmt: skip
+        model,
+        version,
+        times[0] if len(times) else 0,
+        times[-1] + 1 if len(times) else 0,
+        last.height,
+        len(y),
+        int((y > 0).sum()),
+        by_decision,
+        evaluate_with_intervals(scored, task_of(y), seed=seed) if len(y) else {},
+        dict(expected),
+    )

@@ -6,8 +6,9 @@ A `Term` records what is done to it. What it cannot mean, it refuses at once, wi
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, NoReturn
 
 from holdfast.kernel.errors import DefinitionError, did_you_mean
@@ -16,17 +17,20 @@ from holdfast.kernel.expr import Expr, Scalar, col, const, to_text
 _PACKAGE = __name__.partition(".")[0]
 
 
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package rather than the user's."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE
+
+
 def caller_place() -> str:
     """Return ``file:line`` of the nearest caller outside this package, or an empty string."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
-            name = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
-            return f"{name}:{frame.f_lineno}"
-        if frame.f_back is None:
-            break
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_ours(frame):
         frame = frame.f_back
-    return ""
+    if frame is None:
+        return ""
+    name = frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{name}:{frame.f_lineno}"
 
 
 def _refuse(message: str, hint: str = "") -> NoReturn:
@@ -43,7 +47,7 @@ def lift(value: Any) -> Expr:
     """
     if isinstance(value, Term):
         return value.expr
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, bool | int | float | str):
         return const(value)
     if isinstance(value, MeasureTerm):
         _refuse(
@@ -137,9 +141,9 @@ class Term:
 
     def __bool__(self) -> bool:
         _refuse(
-            f"`{to_text(self.expr)}` has no truth value while the definition is read: it stands for a column.",
-            "use hf.where(condition, a, b) instead of if, .isin([...]) instead of in, and "
-            "(a < x) & (x < b) instead of and, or, not and chained comparisons",
+            f"`{to_text(self.expr)}` has no truth value while the definition is read.",
+            "use hf.where(condition, a, b) instead of if, .isin([...]) instead of in, "
+            "and (a < x) & (x < b) instead of and, or, not and chained comparisons",
         )
 
     def __contains__(self, item: object) -> bool:
@@ -149,9 +153,20 @@ class Term:
         _refuse(f"`{to_text(self.expr)}` stands for a column and cannot be iterated.")
 
     def __float__(self) -> float:
-        _refuse(f"`{to_text(self.expr)}` has no value while the definition is read.", "use .log(), .exp(), .abs()")
+        message = f"`{to_text(self.expr)}` has no value while the definition is read."
+        _refuse(message, "use .log(), .exp(), .abs()")
 
-    __int__ = __float__  # type: ignore[assignment]
+    __int__ = __float__
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: what looks like a method of the source is one of its columns."""
+        name = self.expr.params[0] if self.expr.op == "col" else ""
+        hint = did_you_mean(str(name), _AGGREGATE_METHODS)
+        _refuse(
+            f"`{to_text(self.expr)}` stands for a column and cannot be called.",
+            hint
+            or "an aggregate stands on a column, such as tx.amount.sum(over='24h'); tx.count() on the source",
+        )
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -196,11 +211,11 @@ class Term:
         """Return the value, or the given one where it is missing."""
         return Term(Expr("fill", (self.expr,), (value,)))
 
-    def isin(self, values: Sequence[Scalar]) -> Term:
+    def isin(self, values: Iterable[Scalar]) -> Term:
         """Return 1 where the value equals one of those given."""
-        if isinstance(values, str) or not isinstance(values, (list, tuple, set, frozenset)):
+        if not isinstance(values, list | tuple | set | frozenset):
             _refuse(f"`isin` takes a list of values, found {values!r}.", f"write .isin([{values!r}])")
-        ordered = sorted(values, key=repr) if isinstance(values, (set, frozenset)) else values
+        ordered = sorted(values, key=repr) if isinstance(values, set | frozenset) else values
         return Term(Expr("isin", (self.expr,), (tuple(ordered),)))
 
     def hour(self, tz: str = "UTC") -> Term:
@@ -221,7 +236,7 @@ class Term:
 
 
 def where(condition: Any, then: Any, otherwise: Any) -> Term:
-    """Return `then` where the condition is true, `otherwise` where it is false, missing where it is missing."""
+    """Return `then` where the condition holds and `otherwise` where not; missing where it is missing."""
     return Term(Expr("where", (lift(condition), lift(then), lift(otherwise))))
 
 
@@ -264,32 +279,46 @@ class StreamColumn(Term):
         super().__init__(col(name))
         self._source, self._name = source, name
 
-    def _measure(self, aggregate: str, over: Any, offset: Any, hop: Any, where: Any, after: bool) -> MeasureTerm:
+    def _measure(
+        self, aggregate: str, over: Any, offset: Any, hop: Any, where: Any, after: bool
+    ) -> MeasureTerm:
         return MeasureTerm(
             self._source, aggregate, self._name, over, offset, hop, where, after, caller_place()
         )
 
-    def count(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def count(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Count the non-missing values in a window."""
         return self._measure("count", over, offset, hop, where, after)
 
-    def sum(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def sum(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Sum the values in a window, exactly."""
         return self._measure("sum", over, offset, hop, where, after)
 
-    def mean(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def mean(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Average the values in a window."""
         return self._measure("mean", over, offset, hop, where, after)
 
-    def std(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def std(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Return the sample standard deviation in a window."""
         return self._measure("std", over, offset, hop, where, after)
 
-    def min(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def min(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Return the smallest value in a window."""
         return self._measure("min", over, offset, hop, where, after)
 
-    def max(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def max(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Return the greatest value in a window."""
         return self._measure("max", over, offset, hop, where, after)
 
@@ -311,7 +340,9 @@ class Stream:
     def __getitem__(self, name: str) -> StreamColumn:
         return StreamColumn(self._source, name)
 
-    def count(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False) -> Any:
+    def count(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
         """Count the events in a window."""
         return MeasureTerm(self._source, "count", None, over, offset, hop, where, after, caller_place())
 

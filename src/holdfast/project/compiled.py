@@ -98,7 +98,7 @@ class CompiledProject:
         )
 
     def fixed_point_columns(self, source: str) -> frozenset[str]:
-        """Columns of a source that enter sum, mean or std, so that their magnitude is bounded at ingestion."""
+        """Columns of a source that enter sum, mean or std: their magnitude is bounded at ingestion."""
         measures = [m for view in self.views.values() if view.source == source for m in view.measures]
         windows = [model.label for model in self.models.values() if model.label.source == source]
         measures += [label.window for label in windows if label.window is not None]

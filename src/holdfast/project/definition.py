@@ -7,11 +7,12 @@ that all problems can be told at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field as _dataclass_field
+from dataclasses import dataclass
+from dataclasses import field as _dataclass_field
 from typing import Any, TypeVar
 
-from holdfast.project.capture import Stream, Term, caller_place
 from holdfast.kernel.expr import col
+from holdfast.project.capture import Stream, Term, caller_place
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,7 +71,10 @@ def arrival_time(*, doc: str = "") -> Any:
 
 
 class Event:
-    """Base of a schema: annotated columns of str, int, float, Decimal, bool or datetime, each ``| None`` if nullable."""
+    """Base of a schema: annotated columns of str, int, float, Decimal, bool or datetime.
+
+    A column that may be missing is ``| None``.
+    """
 
     _holdfast_place: str = ""
 
@@ -374,7 +378,9 @@ class TableHandle:
 class ViewHandle:
     """A declared view; `all` gives every feature of it, attributes give single ones."""
 
-    def __init__(self, name: str, source: Any, entity: Entity, function: Callable[..., Any], place: str) -> None:
+    def __init__(
+        self, name: str, source: Any, entity: Entity, function: Callable[..., Any], place: str
+    ) -> None:
         self._name, self._source, self._entity = name, source, entity
         self._function, self._place = function, place
         self._captured: dict[str, Any] | None = None
@@ -399,17 +405,23 @@ class ViewHandle:
 class FeaturesHandle:
     """A declared feature set."""
 
-    def __init__(self, name: str, spine: Any, inputs: Sequence[Any], function: Callable[..., Any], place: str) -> None:
+    def __init__(
+        self, name: str, spine: Any, inputs: Sequence[Any], function: Callable[..., Any], place: str
+    ) -> None:
         self.name, self.spine, self.inputs, self.function, self.place = name, spine, inputs, function, place
 
 
 class ModelHandle:
     """A declared model. Calling it calls the user's training function."""
 
-    def __init__(self, name: str, features: Any, function: Callable[..., Any], options: dict[str, Any], place: str) -> None:
-        self.name, self.features, self.function, self.options, self.place = name, features, function, options, place
+    def __init__(
+        self, name: str, features: Any, function: Callable[..., Any], options: dict[str, Any], place: str
+    ) -> None:
+        self.name, self.features, self.function = name, features, function
+        self.options, self.place = options, place
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the training function."""
         return self.function(*args, **kwargs)
 
 
@@ -446,9 +458,7 @@ class Project:
     models: list[ModelHandle] = _dataclass_field(default_factory=list, init=False)
     releases: list[ReleaseSpec] = _dataclass_field(default_factory=list, init=False)
 
-    def source(
-        self, name: str, event: type[Event], *, lateness: Any = "0s", known_after: Any = None
-    ) -> Any:
+    def source(self, name: str, event: type[Event], *, lateness: Any = "0s", known_after: Any = None) -> Any:
         """Declare a stream or table of events.
 
         Parameters
@@ -533,9 +543,15 @@ class Project:
         """
         place = caller_place()
         options = {
-            "label": label, "params": dict(params or {}), "search": dict(search or {}), "split": split,
-            "baseline": baseline, "cost": cost, "forecast": forecast, "precision_at": precision_at,
-        }  # fmt: skip
+            "label": label,
+            "params": dict(params or {}),
+            "search": dict(search or {}),
+            "split": split,
+            "baseline": baseline,
+            "cost": cost,
+            "forecast": forecast,
+            "precision_at": precision_at,
+        }
 
         def declare(function: Callable[..., Any]) -> ModelHandle:
             handle = ModelHandle(function.__name__, features, function, options, place)
@@ -567,9 +583,12 @@ class Project:
         rollout, guards, fallback : the release's steps, limits and fallback ladder
         """
         options = {
-            "gates": list(gates), "approval": approval, "decision": decision, "holdout": holdout,
-            "rollout": rollout, "guards": list(guards), "fallback": list(fallback),
-        }  # fmt: skip
+            "gates": list(gates),
+            "approval": approval,
+            "decision": decision,
+            "holdout": holdout,
+            "rollout": rollout,
+            "guards": list(guards),
+            "fallback": list(fallback),
+        }
         self.releases.append(ReleaseSpec(model, options, caller_place()))
-
-

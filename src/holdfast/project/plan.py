@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from holdfast.features.view import View
 from holdfast.kernel.ids import fingerprint, short
-from holdfast.kernel.schema import Schema
+from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import format_duration
 from holdfast.project.compiled import CompiledProject
 
@@ -76,34 +75,50 @@ def make_plan(before: CompiledProject | None, after: CompiledProject) -> Plan:
 
 
 _KINDS = (
-    ("source", "sources"), ("table", "tables"), ("view", "views"), ("spine", "grids"),
-    ("features", "feature_sets"), ("model", "models"), ("release", "releases"),
-)  # fmt: skip
+    ("source", "sources"),
+    ("table", "tables"),
+    ("view", "views"),
+    ("spine", "grids"),
+    ("features", "feature_sets"),
+    ("model", "models"),
+    ("release", "releases"),
+)
 
 
 def _describe(kind: str, project: CompiledProject, name: str) -> tuple[str, ...]:
-    if kind == "source":
-        source = project.sources[name]
-        basis = {"column": "arrival from a column", "assumed": "arrival assumed", None: "live only"}
-        if source.history_basis == "assumed":
-            return (f"{len(source.schema.columns)} columns, arrival assumed {format_duration(source.known_after or 0)} after the event",)
-        return (f"{len(source.schema.columns)} columns, {basis[source.history_basis]}",)
-    if kind == "view":
-        view = project.views[name]
-        return (f"{view.version}: {len(view.measures)} features per {view.entity.name} from {view.source}", _used_by(project, name))
-    if kind == "features":
-        chosen = project.feature_sets[name]
-        return (f"{len(chosen.features)} features per row of {chosen.spine}",)
-    if kind == "model":
-        model = project.models[name]
-        return (f"{len(project.feature_sets[model.features].features)} features, label {model.label.source} "
-                f"after {format_duration(model.label.horizon)}",)  # fmt: skip
-    if kind == "release":
-        release = project.releases[name]
-        gates = "; ".join(gate.describe() for gate in release.gates)
-        approval = "no approval" if release.approval is None else f"approval by {release.approval.role}"
-        return (f"gates {gates or 'none'}", approval)
-    return ()
+    """Return what a new node is, in words."""
+    match kind:
+        case "source":
+            source = project.sources[name]
+            arrival = {
+                "column": "arrival from a column",
+                "assumed": f"arrival assumed {format_duration(source.known_after or 0)} after the event",
+            }
+            basis = arrival.get(source.history_basis or "", "live only")
+            return (f"{_count(source.schema.columns, 'column')}, {basis}",)
+        case "view":
+            view = project.views[name]
+            what = f"{_count(view.measures, 'feature')} per {view.entity.name} from {view.source}"
+            return (f"{view.version}: {what}", _used_by(project, name))
+        case "features":
+            chosen = project.feature_sets[name]
+            return (f"{_count(chosen.features, 'feature')} per row of {chosen.spine}",)
+        case "model":
+            model = project.models[name]
+            features = _count(project.feature_sets[model.features].features, "feature")
+            horizon = format_duration(model.label.horizon)
+            return (f"{features}, label {model.label.source} after {horizon}",)
+        case "release":
+            release = project.releases[name]
+            gates = "; ".join(gate.describe() for gate in release.gates)
+            approval = "no approval" if release.approval is None else f"approval by {release.approval.role}"
+            return (f"gates {gates or 'none'}", approval)
+        case _:
+            return ()
+
+
+def _count(items: Sized, noun: str) -> str:
+    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
 
 
 def _used_by(project: CompiledProject, view: str) -> str:
@@ -111,21 +126,33 @@ def _used_by(project: CompiledProject, view: str) -> str:
     return f"used by {', '.join(users)}" if users else "used by no model"
 
 
-def _compare(kind: str, old: CompiledProject, new: CompiledProject, name: str) -> tuple[tuple[str, ...], bool]:
-    if kind == "source":
-        notes, breaking = schema_changes(old.sources[name].schema, new.sources[name].schema)
-        for what in ("lateness", "known_after"):
-            if getattr(old.sources[name], what) != getattr(new.sources[name], what):
-                notes.append(f"{what} changed; rows already stored keep theirs")
-        return tuple(notes), breaking
-    if kind == "view":
-        a, b = old.views[name], new.views[name]
-        return (f"{short(a.fingerprint)} -> {short(b.fingerprint)}: {_measures(a, b)}", _used_by(new, name)), False
-    if kind == "features":
-        before = {f.name: f for f in old.feature_sets[name].features}
-        after = {f.name: f for f in new.feature_sets[name].features}
-        return (_names(before, after), "registered versions keep the features they were trained on"), False
-    return (), False
+def _compare(
+    kind: str, old: CompiledProject, new: CompiledProject, name: str
+) -> tuple[tuple[str, ...], bool]:
+    """Return what changed in a node, in words, and whether stored rows no longer fit."""
+    match kind:
+        case "source":
+            notes, breaking = schema_changes(old.sources[name].schema, new.sources[name].schema)
+            for what in ("lateness", "known_after"):
+                if getattr(old.sources[name], what) != getattr(new.sources[name], what):
+                    notes.append(f"{what} changed; rows already stored keep theirs")
+            return tuple(notes), breaking
+        case "view":
+            a, b = old.views[name], new.views[name]
+            measures = _names({m.name: m for m in a.measures}, {m.name: m for m in b.measures})
+            change = f"{short(a.fingerprint)} -> {short(b.fingerprint)}: {measures}"
+            return (change, _used_by(new, name)), False
+        case "features":
+            before = {f.name: f for f in old.feature_sets[name].features}
+            after = {f.name: f for f in new.feature_sets[name].features}
+            kept = "registered versions keep the features they were trained on"
+            return (_names(before, after), kept), False
+        case "model":
+            return (_fields(old.models[name], new.models[name]),), False
+        case "release":
+            return (_fields(old.releases[name], new.releases[name]),), False
+        case _:
+            return (), False
 
 
 def _names(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -134,8 +161,8 @@ def _names(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "order or inputs changed"
 
 
-def _measures(before: View, after: View) -> str:
-    return _names({m.name: m for m in before.measures}, {m.name: m for m in after.measures})
+def _fields(before: Any, after: Any) -> str:
+    return ", ".join(f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name))
 
 
 def schema_changes(before: Schema, after: Schema) -> tuple[list[str], bool]:
@@ -145,14 +172,20 @@ def schema_changes(before: Schema, after: Schema) -> tuple[list[str], bool]:
     for column in after.columns:
         old = before.find(column.name)
         if old is None:
-            kind = "optional" if column.nullable else "required"
-            notes.append(f"+ {column.name} ({kind})")
+            notes.append(f"+ {column.name} ({'optional' if column.nullable else 'required'})")
             breaking |= not column.nullable
         elif old != column:
-            stored = (old.type, old.scale) != (column.type, column.scale) or old.role != column.role
-            stricter = old.nullable and not column.nullable
-            breaking |= stored or stricter
-            notes.append(f"~ {column.name}" + (": stored differently" if stored else ": required now" if stricter else ""))
+            how = _fit(old, column)
+            notes.append(f"~ {column.name}{how}")
+            breaking |= how != ""
     notes += [f"- {column.name}" for column in before.columns if after.find(column.name) is None]
-    notes.append("not backward compatible" if breaking else "backward compatible")
+    if notes:
+        notes.append("not backward compatible" if breaking else "backward compatible")
     return notes, breaking
+
+
+def _fit(old: Column, new: Column) -> str:
+    """Return why stored values do not fit a changed column, or an empty text."""
+    if (old.type, old.scale, old.role) != (new.type, new.scale, new.role):
+        return ": stored differently"
+    return ": required now" if old.nullable and not new.nullable else ""

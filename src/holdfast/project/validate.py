@@ -6,23 +6,29 @@ Errors refuse; warnings say what was assumed. Each problem carries its place and
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from itertools import pairwise
 
 from holdfast.datasets.label import Label
+from holdfast.events.entity import Entity
 from holdfast.events.source import Source
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.view import Measure
+from holdfast.features.view import Feature, FeatureSet, Measure
 from holdfast.kernel.errors import Problem, did_you_mean
 from holdfast.kernel.expr import Expr
-from holdfast.kernel.typecheck import check
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
-from holdfast.project.compile import Compilation
+from holdfast.kernel.typecheck import check
+from holdfast.project.compilation import Compilation
 from holdfast.training.metric import METRICS
+from holdfast.training.model import Cost, Model
+from holdfast.training.policy import Bands
+
+_NUMBERS = ("int", "float", "decimal")
 
 
 def validate(compilation: Compilation) -> list[Problem]:
     """Return all problems of a compiled project, errors first, each once."""
-    checks = _Checks(compilation)
-    checks.run()
+    _Checks(compilation).run()
     unique = dict.fromkeys(compilation.problems)
     return sorted(unique, key=lambda p: p.severity != "error")
 
@@ -33,30 +39,32 @@ class _Checks:
         self.project = compilation.project
 
     def run(self) -> None:
-        p = self.project
-        for view in p.views.values():
+        project = self.project
+        for view in project.views.values():
+            source = project.sources[view.source]
             for measure in view.measures:
-                self.measure(measure, p.sources[view.source], f"views.{view.name}.{measure.name}")
-            self.entity(view.entity.name, view.entity.key, p.sources[view.source].schema, f"views.{view.name}")
-        for features in p.feature_sets.values():
-            schema = p.spine_schema(features)
-            for name in features.views:
-                view = p.views[name]
-                self.entity(view.entity.name, view.entity.key, schema, f"feature_sets.{features.name}")
-            self.features(features.name)
-        for model in p.models:
+                self.measure(measure, source, f"views.{view.name}.{measure.name}")
+            self.keys(view.entity, source.schema, f"views.{view.name}")
+        for features in project.feature_sets.values():
+            self.features(features)
+        for model in project.models.values():
             self.model(model)
-        for release in p.releases:
+        for release in project.releases:
             self.release(release)
         self.history()
 
     # --- views ----------------------------------------------------------------------------------------
 
-    def entity(self, name: str, key: tuple[str, ...], schema: Schema, at: str) -> None:
-        for column in key:
+    def keys(self, entity: Entity, schema: Schema, at: str) -> None:
+        for column in entity.key:
             if schema.find(column) is None:
-                self.out.report("HF102", f"entity `{name}` has key `{column}`, which `{schema.name}` does not have.", at,
-                                has=schema.names, hint=did_you_mean(column, schema.names))  # fmt: skip
+                self.out.report(
+                    "HF102",
+                    f"entity `{entity.name}` has key `{column}`, which `{schema.name}` does not have.",
+                    at,
+                    has=schema.names,
+                    hint=did_you_mean(column, schema.names),
+                )
 
     def expression(self, expr: Expr, columns: dict[str, Column], at: str) -> None:
         for problem in check(expr, columns):
@@ -64,203 +72,355 @@ class _Checks:
 
     def measure(self, measure: Measure, source: Source, at: str) -> None:
         schema = source.schema
-        aggregate = AGGREGATES[measure.aggregate]
         if measure.where is not None:
             self.expression(measure.where, {c.name: c for c in schema.columns}, at)
         if measure.column is None:
             return
         column = schema.find(measure.column)
         if column is None:
-            self.out.report("HF102", f"`{measure.name}` reads column `{measure.column}`, which source `{source.name}` does not have.",
-                            at, has=schema.names, hint=did_you_mean(measure.column, schema.names))  # fmt: skip
-            return
-        if measure.aggregate == "count":
-            return
-        if column.type not in ("int", "float", "decimal"):
-            self.out.report("HF104", f"`{measure.name}` takes the {measure.aggregate} of `{column.name}`, which is {column.type}.",
-                            at, has=[c.name for c in schema.columns if c.type in ("int", "float", "decimal")],
-                            hint="count() counts any column")  # fmt: skip
-            return
-        if not aggregate.fixed_point:
-            return
+            self.out.report(
+                "HF102",
+                f"`{measure.name}` reads column `{measure.column}`, "
+                f"which source `{source.name}` does not have.",
+                at,
+                has=schema.names,
+                hint=did_you_mean(measure.column, schema.names),
+            )
+        elif measure.aggregate != "count" and column.type not in _NUMBERS:
+            self.out.report(
+                "HF104",
+                f"`{measure.name}` takes the {measure.aggregate} of `{column.name}`, which is {column.type}.",
+                at,
+                has=[c.name for c in schema.columns if c.type in _NUMBERS],
+                hint="count() counts any column",
+            )
+        elif measure.aggregate != "count" and AGGREGATES[measure.aggregate].fixed_point:
+            self.fixed_point(measure, column, source, at)
+
+    def fixed_point(self, measure: Measure, column: Column, source: Source, at: str) -> None:
+        """Judge a column that is summed: it has a scale, and its bounds allow no overflow."""
         if column.type == "float" and column.scale is None:
-            self.out.report("HF104", f"`{measure.name}` takes the {measure.aggregate} of float column `{column.name}` without a scale, "
-                            "so its value would depend on the order of events.", at,
-                            hint=f"declare its decimal places: `{column.name}: float = hf.field(scale=2)`")  # fmt: skip
+            self.out.report(
+                "HF104",
+                f"`{measure.name}` takes the {measure.aggregate} of float column `{column.name}` "
+                "without a scale, so its value would depend on the order of events.",
+                at,
+                hint=f"declare its decimal places: `{column.name}: float = hf.field(scale=2)`",
+            )
             return
         factor = 10 ** (column.scale or 0)
-        known = [abs(b) for b in (column.ge, column.le) if b is not None]
-        if known and max(known) * factor > FIXED_POINT_LIMIT:
-            most = FIXED_POINT_LIMIT / factor
-            places = max(0, int(math.floor(math.log10(FIXED_POINT_LIMIT / max(known)))))
-            self.out.report("HF106", f"`{measure.name}` may overflow: `{column.name}` is bounded by {max(known):g} with "
-                            f"{column.scale or 0} decimal places, at most {most:g} is exact.", at,
-                            hint=f"tighten the bound to {most:g}" + (f", or use scale={places}" if column.scale else ""))  # fmt: skip
-        elif column.ge is None or column.le is None:
-            self.out.report("HF112", f"`{column.name}` of source `{source.name}` enters {measure.aggregate} without both bounds; "
-                            f"|{column.name}| <= {FIXED_POINT_LIMIT / factor:g} is enforced at ingestion.",
-                            f"sources.{source.name}.{column.name}",
-                            hint="declare them: hf.field(ge=..., le=...)", severity="warning")  # fmt: skip
+        most = FIXED_POINT_LIMIT / factor
+        bounds = [abs(bound) for bound in (column.ge, column.le) if bound is not None]
+        if bounds and max(bounds) > most:
+            places = max(0, math.floor(math.log10(FIXED_POINT_LIMIT / max(bounds))))
+            self.out.report(
+                "HF106",
+                f"`{measure.name}` may overflow: `{column.name}` is bounded by {max(bounds):g} with "
+                f"{column.scale or 0} decimal places, at most {most:.12g} is exact.",
+                at,
+                hint=f"tighten the bound to {most:.12g}"
+                + (f", or use scale={places}" if column.scale else ""),
+            )
+        elif len(bounds) < 2:
+            self.out.report(
+                "HF112",
+                f"`{column.name}` of source `{source.name}` enters {measure.aggregate} without both bounds; "
+                f"|{column.name}| <= {most:.12g} is enforced at ingestion.",
+                f"sources.{source.name}.{column.name}",
+                hint="declare them: hf.field(ge=..., le=...)",
+                severity="warning",
+            )
 
-    # --- features and labels --------------------------------------------------------------------------
+    # --- features -------------------------------------------------------------------------------------
 
-    def feature_columns(self, name: str) -> dict[str, Column]:
-        features = self.project.feature_sets[name]
+    def features(self, features: FeatureSet) -> None:
+        at = f"feature_sets.{features.name}"
+        schema = self.project.spine_schema(features)
+        for name in features.views:
+            view = self.project.views[name]
+            self.keys(view.entity, schema, at)
+            self.key_types(view.entity, schema, self.project.sources[view.source].schema, at)
+        if not features.features:
+            self.out.report("HF103", f"`{features.name}` returns no features.", at)
+        columns = self.readable(features)
+        for feature in features.features:
+            if f"{at}.{feature.name}" not in self.out.unresolved:
+                self.feature(feature, schema, columns, f"{at}.{feature.name}")
+
+    def key_types(self, entity: Entity, spine: Schema, source: Schema, at: str) -> None:
+        """Judge that a key has one type in the rows and in the events it is looked up in."""
+        for name in entity.key:
+            here, there = spine.find(name), source.find(name)
+            if here is None or there is None or (here.type, here.scale) == (there.type, there.scale):
+                continue
+            self.out.report(
+                "HF104",
+                f"key `{name}` of entity `{entity.name}` is {here.type} in `{spine.name}` "
+                f"and {there.type} in `{source.name}`, so nothing would ever match.",
+                at,
+                hint="declare it alike in both",
+            )
+
+    def readable(self, features: FeatureSet) -> dict[str, Column]:
+        """Return what the expressions of a feature set may read."""
         columns = {c.name: c for c in self.project.spine_schema(features).columns}
         for view in features.views:
             for measure in self.project.views[view].measures:
                 columns[measure.name] = Column(measure.name, "float", nullable=True)
         for table in self.project.tables.values():
-            for c in table.schema.columns:
-                columns[f"{table.name}.{c.name}"] = c
+            columns.update({f"{table.name}.{c.name}": c for c in table.schema.columns})
         return columns
 
-    def features(self, name: str) -> None:
-        features = self.project.feature_sets[name]
-        columns = self.feature_columns(name)
-        schema = self.project.spine_schema(features)
-        if not features.features:
-            self.out.report("HF103", f"`{name}` returns no features.", f"feature_sets.{name}")
-        for feature in features.features:
-            at = f"feature_sets.{name}.{feature.name}"
-            self.expression(feature.expr, columns, at)
-            for read in feature.expr.columns():
-                if "." in read:
-                    self.out.report("HF113", f"`{feature.name}` reads table column `{read}`; tables compile but are not evaluated yet.",
-                                    at, severity="warning")  # fmt: skip
-            if schema.event_id is not None and schema.event_id.name in feature.expr.columns():
-                self.out.report("HF108", f"`{feature.name}` reads the event id `{schema.event_id.name}`, which names the row itself.",
-                                at, hint="remove it: an id says nothing about a new event")  # fmt: skip
+    def feature(self, feature: Feature, spine: Schema, columns: dict[str, Column], at: str) -> None:
+        self.expression(feature.expr, columns, at)
+        reads = feature.expr.columns()
+        for read in reads:
+            if "." in read:
+                self.out.report(
+                    "HF113",
+                    f"`{feature.name}` reads table column `{read}`; "
+                    "tables compile but are not evaluated yet.",
+                    at,
+                    severity="warning",
+                )
+        if spine.event_id is not None and spine.event_id.name in reads:
+            self.out.report(
+                "HF108",
+                f"`{feature.name}` reads the event id `{spine.event_id.name}`, which names the row itself.",
+                at,
+                hint="remove it: an id says nothing about a new event",
+            )
 
-    def label(self, label: Label, model: str, at: str) -> None:
-        p = self.project
-        source = p.sources[label.source]
-        features = p.feature_sets[p.models[model].features]
-        spine = p.spine_schema(features)
-        columns = {c.name: c for c in source.schema.columns}
-        if label.window is not None:
-            self.measure(label.window, source, at)
-            return
-        if label.value is not None:
-            self.expression(label.value, columns, at)
-        if label.key is not None:
-            for schema, what in ((source.schema, f"source `{source.name}`"), (spine, f"spine `{features.spine}`")):
-                if schema.find(label.key) is None:
-                    self.out.report("HF102", f"the label's key `{label.key}` is not a column of {what}.", at,
-                                    has=schema.names, hint=did_you_mean(label.key, schema.names))  # fmt: skip
-        if label.absent is None and label.value is None:
-            self.out.report("HF108", "without absent= every labelled row has the value 1.", at, hint="say absent=0")
-        for name in features.views:
-            view = p.views[name]
-            if view.source == label.source and label.key in view.entity.key:
-                self.out.report("HF108", f"view `{name}` reads the label's source by the label's key `{label.key}`, so it would see "
-                                "the outcome of the very row.", f"views.{name}", has=[c for c in source.schema.names if c != label.key],
-                                hint="use a view of another entity, such as the terminal or the customer")  # fmt: skip
-        if label.source == features.spine:
-            outcome = set(() if label.value is None else label.value.columns())
-            for feature in features.features:
-                shared = outcome & set(feature.expr.columns())
-                if shared:
-                    self.out.report("HF108", f"`{feature.name}` reads `{sorted(shared)[0]}`, the outcome itself, from the same row.",
-                                    f"feature_sets.{features.name}.{feature.name}", hint="remove it: it is known only afterwards")  # fmt: skip
+    # --- models ---------------------------------------------------------------------------------------
 
-    def model(self, name: str) -> None:
-        p, at = self.project, f"models.{name}"
-        model = p.models[name]
-        self.label(model.label, name, f"{at}.label")
-        features = p.feature_sets[model.features]
-        if features.spine in p.grids and model.label.window is None and model.label.key not in p.grids[features.spine].key:
-            self.out.report("HF102", "rows of a grid have no event to join an outcome to.", f"{at}.label",
-                            hint="label with an aggregate: source.column.sum(over=..., after=True)")  # fmt: skip
+    def model(self, model: Model) -> None:
+        at = f"models.{model.name}"
+        features = self.project.feature_sets[model.features]
+        spine = self.project.spine_schema(features)
+        self.label(model.label, features, f"{at}.label")
         if model.cost is not None and isinstance(model.cost.missed, str):
-            schema = p.spine_schema(features)
-            column = schema.find(model.cost.missed)
-            if column is None or column.type not in ("int", "float", "decimal"):
-                self.out.report("HF102", f"the cost reads column `{model.cost.missed}`, which is not a number of the spine.", at,
-                                has=[c.name for c in schema.columns if c.type in ("int", "float", "decimal")],
-                                hint=did_you_mean(model.cost.missed, schema.names))  # fmt: skip
+            column = spine.find(model.cost.missed)
+            if column is None or column.type not in _NUMBERS:
+                names = [c.name for c in spine.columns if c.type in _NUMBERS]
+                self.out.report(
+                    "HF102",
+                    f"the cost reads column `{model.cost.missed}`, which is not a number of the spine.",
+                    at,
+                    has=names,
+                    hint=did_you_mean(model.cost.missed, names),
+                )
         if model.forecast is not None:
-            self.out.report("HF113", f"model `{name}` declares a forecast; it compiles but cannot be trained yet.", at, severity="warning")
+            self.out.report(
+                "HF113",
+                f"model `{model.name}` declares a forecast; it compiles but cannot be trained yet.",
+                at,
+                severity="warning",
+            )
         for key in model.search:
             if key not in model.params:
-                self.out.report("HF103", f"searched parameter `{key}` has no starting value in params.", at, has=list(model.params),
-                                hint=did_you_mean(key, model.params) or f"add params={{{key!r}: ...}}", severity="warning")  # fmt: skip
+                near = did_you_mean(key, model.params)
+                self.out.report(
+                    "HF103",
+                    f"searched parameter `{key}` has no starting value in params.",
+                    at,
+                    has=model.params,
+                    hint=near or f"add params={{{key!r}: ...}}",
+                    severity="warning",
+                )
+
+    def label(self, label: Label, features: FeatureSet, at: str) -> None:
+        source = self.project.sources[label.source]
+        if label.window is not None:
+            self.measure(label.window, source, f"{at}.window")
+        if features.spine in self.project.grids:
+            if label.window is not None:
+                return
+            self.out.report(
+                "HF102",
+                "rows of a grid have no event to join an outcome to.",
+                at,
+                hint="label with an aggregate: source.column.sum(over=..., after=True)",
+            )
+            return
+        if label.value is not None:
+            self.expression(label.value, {c.name: c for c in source.schema.columns}, at)
+        spine = self.project.spine_schema(features)
+        if label.key is None:
+            message = "a label needs key=, the column shared by outcome and row."
+            self.out.report("HF102", message, at, has=source.schema.names)
+        places = ((source.schema, f"source `{source.name}`"), (spine, f"spine `{features.spine}`"))
+        for schema, what in places:
+            if label.key is not None and schema.find(label.key) is None:
+                self.out.report(
+                    "HF102",
+                    f"the label's key `{label.key}` is not a column of {what}.",
+                    at,
+                    has=schema.names,
+                    hint=did_you_mean(label.key, schema.names),
+                )
+        if label.absent is None and label.value is None and label.window is None:
+            message = "without absent= every labelled row has the value 1."
+            self.out.report("HF108", message, at, hint="say absent=0")
+        if label.window is None:
+            self.leaks(label, features, source.schema)
+
+    def leaks(self, label: Label, features: FeatureSet, outcome: Schema) -> None:
+        """Judge that no feature sees the outcome of its own row."""
+        for name in features.views:
+            view = self.project.views[name]
+            if view.source == label.source and label.key in view.entity.key:
+                self.out.report(
+                    "HF108",
+                    f"view `{name}` reads the label's source by the label's key `{label.key}`, "
+                    "so it would see the outcome of the very row.",
+                    f"views.{name}",
+                    has=[c for c in outcome.names if c != label.key],
+                    hint="use a view of another entity, such as the terminal or the customer",
+                )
+        if label.source != features.spine or label.value is None:
+            return
+        for feature in features.features:
+            shared = sorted(set(label.value.columns()) & set(feature.expr.columns()))
+            if shared:
+                self.out.report(
+                    "HF108",
+                    f"`{feature.name}` reads `{shared[0]}`, the outcome itself, from the same row.",
+                    f"feature_sets.{features.name}.{feature.name}",
+                    hint="remove it: it is known only afterwards",
+                )
 
     # --- releases -------------------------------------------------------------------------------------
 
     def release(self, name: str) -> None:
-        p, at = self.project, f"releases.{name}"
-        release = p.releases[name]
-        if name not in p.models:
-            self.out.report("HF102", f"a release names model `{name}`, which this project does not have.", at,
-                            has=list(p.models), hint=did_you_mean(name, p.models))  # fmt: skip
-            return
-        k = p.models[name].precision_at
-        metrics = {name.replace("@k/", f"@{k}/") for name in METRICS}
-        for i, gate in enumerate(release.gates):
-            if gate.metric not in metrics:
-                self.out.report("HF102", f"gate reads metric `{gate.metric}`, which is not computed.", f"{at}.gates[{i}]",
-                                has=sorted(metrics), hint=did_you_mean(gate.metric, metrics))  # fmt: skip
-            if gate.metric == "cost" and p.models[name].cost is None:
-                self.out.report("HF110", "gate reads `cost`, but the model declares none.", f"{at}.gates[{i}]",
-                                hint="declare cost=hf.Cost(...) with the model")  # fmt: skip
-        if not any(not gate.relative for gate in release.gates):
-            self.out.report("HF110", f"release of `{name}` has no absolute gate, so its first version could not be judged.", at,
-                            hint='for example gates=[hf.metric("average_precision") >= 0.5]')  # fmt: skip
-        if release.approval is not None and not p.people.get(release.approval.role):
-            self.out.report("HF110", f"approval needs role `{release.approval.role}`, which nobody has.", at,
-                            has=list(p.people), hint=did_you_mean(release.approval.role, p.people)
-                            or f'people={{"{release.approval.role}": ["..."]}}')  # fmt: skip
-        if release.decision is None:
-            if p.models[name].label.censored_by is not None:
-                self.out.report("HF110", f"the label is censored by `{p.models[name].label.censored_by}`, but no decision gives it.", at)
-        else:
-            names = [band for band, _ in release.decision.bands]
-            floors = [floor for _, floor in release.decision.bands]
-            if len(set(floors)) < len(floors):
-                self.out.report("HF110", f"two bands begin at the same score: {dict(release.decision.bands)}.", f"{at}.decision")
-            if floors[-1] > 0:
-                self.out.report("HF110", f"no band covers scores below {floors[-1]:g}.", f"{at}.decision",
-                                hint=f"let `{names[-1]}` begin at 0")  # fmt: skip
-            censored = p.models[name].label.censored_by
-            if censored is not None and censored not in names:
-                self.out.report("HF102", f"the label is censored by `{censored}`, which is not a band.", f"{at}.decision",
-                                has=names, hint=did_you_mean(censored, names))  # fmt: skip
-            cost = p.models[name].cost
-            for act in () if cost is None or cost.act_on is None else cost.act_on:
-                if act not in names:
-                    self.out.report("HF102", f"the cost acts on `{act}`, which is not a band.", at, has=names,
-                                    hint=did_you_mean(act, names))  # fmt: skip
-        features = {f.name: Column(f.name, "float", True) for f in p.feature_sets[p.models[name].features].features}
-        for i, step in enumerate(release.fallback):
-            if step.rules is not None:
-                self.expression(step.rules, features, f"{at}.fallback[{i}]")
+        project, at = self.project, f"releases.{name}"
+        release = project.releases[name]
+        model = project.models.get(name)
+        if model is None and f"models.{name}" not in self.out.places:
+            self.out.report(
+                "HF102",
+                f"a release names model `{name}`, which this project does not have.",
+                at,
+                has=project.models,
+                hint=did_you_mean(name, project.models),
+            )
+        self.gates(name, model)
+        if release.approval is not None and not project.people.get(release.approval.role):
+            near = did_you_mean(release.approval.role, project.people)
+            self.out.report(
+                "HF110",
+                f"approval needs role `{release.approval.role}`, which nobody has.",
+                at,
+                has=project.people,
+                hint=near or f'people={{"{release.approval.role}": ["..."]}}',
+            )
+        if release.decision is not None:
+            self.bands(release.decision, f"{at}.decision")
+        if model is not None:
+            self.decision(release.decision, model.label.censored_by, model.cost, at)
+            self.rules(name, model)
         if not 0 <= release.holdout < 1:
             self.out.report("HF110", f"the hold-out is a share in [0, 1), found {release.holdout:g}.", at)
-        if release.rollout is not None:
-            steps = release.rollout.steps
-            if not steps or any(a >= b for a, b in zip(steps, steps[1:], strict=False)) or not 0 < steps[0] <= steps[-1] <= 100:
-                self.out.report("HF110", f"canary steps rise within (0, 100] percent, found {list(steps)}.", at)
+        if release.rollout is not None and not _rise(release.rollout.steps):
+            steps = [f"{step:g}" for step in release.rollout.steps]
+            message = f"canary steps rise within (0, 100] percent, found {', '.join(steps) or 'none'}."
+            self.out.report("HF110", message, f"{at}.rollout")
+
+    def gates(self, name: str, model: Model | None) -> None:
+        at = f"releases.{name}"
+        gates = self.project.releases[name].gates
+        k = 100 if model is None else model.precision_at
+        metrics = sorted(metric.replace("@k/", f"@{k}/") for metric in METRICS)
+        for i, gate in enumerate(gates):
+            if gate.metric not in metrics and (model is not None or not gate.metric.startswith("precision@")):
+                self.out.report(
+                    "HF102",
+                    f"gate reads metric `{gate.metric}`, which is not computed.",
+                    f"{at}.gates[{i}]",
+                    has=metrics,
+                    hint=did_you_mean(gate.metric, metrics),
+                )
+            if gate.metric == "cost" and model is not None and model.cost is None:
+                self.out.report(
+                    "HF110",
+                    "gate reads `cost`, but the model declares none.",
+                    f"{at}.gates[{i}]",
+                    hint="declare cost=hf.Cost(...) with the model",
+                )
+        if all(gate.relative for gate in gates):
+            self.out.report(
+                "HF110",
+                f"release of `{name}` has no absolute gate, so its first version could not be judged.",
+                at,
+                hint='for example gates=[hf.metric("average_precision") >= 0.5]',
+            )
+
+    def bands(self, decision: Bands, at: str) -> None:
+        names = [name for name, _ in decision.bands]
+        floors = [floor for _, floor in decision.bands]
+        for (one, low), (other, same) in pairwise(decision.bands):
+            if low == same:
+                self.out.report("HF110", f"bands `{one}` and `{other}` both begin at {low:g}.", at)
+        if floors[0] > 1:
+            self.out.report("HF110", f"band `{names[0]}` begins at {floors[0]:g}, above every score.", at)
+        if floors[-1] > 0:
+            self.out.report(
+                "HF110",
+                f"no band covers scores below {floors[-1]:g}.",
+                at,
+                hint=f"let `{names[-1]}` begin at 0",
+            )
+
+    def decision(self, decision: Bands | None, censored: str | None, cost: Cost | None, at: str) -> None:
+        """Judge the recommendations that label and costs name."""
+        if decision is None:
+            if censored is not None:
+                message = f"the label is censored by `{censored}`, but no decision gives it."
+                self.out.report("HF110", message, at, hint=f"decision=hf.Bands({censored}=0.9, ...)")
+            return
+        names = [name for name, _ in decision.bands]
+        if censored is not None:
+            self.band(censored, names, f"the label is censored by `{censored}`", f"{at}.decision")
+        for act in () if cost is None or cost.act_on is None else cost.act_on:
+            self.band(act, names, f"the cost acts on `{act}`", f"{at}.decision")
+
+    def band(self, name: str, bands: Collection[str], what: str, at: str) -> None:
+        if name not in bands:
+            hint = did_you_mean(name, bands)
+            self.out.report("HF102", f"{what}, which is not a band.", at, has=bands, hint=hint)
+
+    def rules(self, name: str, model: Model) -> None:
+        chosen = self.project.feature_sets[model.features].features
+        features = {feature.name: Column(feature.name, "float", nullable=True) for feature in chosen}
+        for i, step in enumerate(self.project.releases[name].fallback):
+            if step.rules is not None:
+                self.expression(step.rules, features, f"releases.{name}.fallback[{i}]")
 
     # --- history --------------------------------------------------------------------------------------
 
     def history(self) -> None:
-        p = self.project
+        project = self.project
         used: set[str] = set()
-        for model in p.models.values():
-            features = p.feature_sets[model.features]
-            used |= {model.label.source, *(p.views[v].source for v in features.views)}
-            used.add(p.grids[features.spine].source if features.spine in p.grids else features.spine)
-        for source in p.sources.values():
-            if source.history_basis is None:
-                needed = source.name in used
-                times = [c.name for c in source.schema.columns if c.type == "time" and c.role == "value"]
-                remedy = f"mark `{times[0]}` hf.arrival_time()" if times else "add an hf.arrival_time() column"
-                self.out.report(
-                    "HF109",
-                    f"source `{source.name}` says nothing of when its history arrived"
-                    + (", and models are trained on it." if needed else "; only live rows can enter it."),
-                    f"sources.{source.name}",
-                    hint=f'{remedy}, or state the delay: known_after="0s"',
-                    severity="error" if needed else "warning",
-                )
+        for model in project.models.values():
+            features = project.feature_sets[model.features]
+            grid = project.grids.get(features.spine)
+            used |= {model.label.source, *(project.views[v].source for v in features.views)}
+            used.add(features.spine if grid is None else grid.source)
+        for source in project.sources.values():
+            if source.history_basis is not None:
+                continue
+            times = [c.name for c in source.schema.columns if c.type == "time" and c.role == "value"]
+            remedy = f"mark `{times[0]}` hf.arrival_time()" if times else "add an hf.arrival_time() column"
+            needed = source.name in used
+            rest = ", and models are trained on it." if needed else "; only live rows can enter it."
+            self.out.report(
+                "HF109",
+                f"source `{source.name}` says nothing of when its history arrived{rest}",
+                f"sources.{source.name}",
+                hint=f'{remedy}, or state the delay: known_after="0s"',
+                severity="error" if needed else "warning",
+            )
+
+
+def _rise(steps: tuple[float, ...]) -> bool:
+    """Whether shares rise within (0, 100] percent."""
+    return bool(steps) and steps[0] > 0 and steps[-1] <= 100 and all(a < b for a, b in pairwise(steps))

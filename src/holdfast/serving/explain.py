@@ -12,7 +12,9 @@ import numpy as np
 
 from holdfast.features.oracle import features_of
 from holdfast.features.view import FeaturePlan
+from holdfast.kernel.errors import DeterminismError
 from holdfast.kernel.expr import Expr, to_text
+from holdfast.kernel.ids import short
 from holdfast.serving.record import PredictionRecord
 from holdfast.training.bundle import Bundle
 
@@ -45,26 +47,53 @@ class FeatureEvidence:
         return struct.pack("<d", self.stored) == struct.pack("<d", self.recomputed)
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A prediction recomputed.
+
+    Attributes
+    ----------
+    score, decision : what the bundle gives today for the features as recorded
+    """
+
+    features: tuple[FeatureEvidence, ...]
+    score: float
+    decision: str | None
+
+
 def explain(
     record: PredictionRecord, bundle: Bundle, rows: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> list[FeatureEvidence]:
+) -> Evidence:
     """Recompute each feature of a record by the oracle and put it beside the stored one.
 
     Parameters
     ----------
     rows : stored values of the lake rows of each view's source, by source name
+
+    Raises
+    ------
+    DeterminismError
+        If the record was not made with the bundle's features (HF500).
     """
     plan = bundle.plan
+    if record.plan != plan.fingerprint or len(record.features) != len(plan.names):
+        raise DeterminismError(
+            f"{record.prediction_id} holds {len(record.features)} features of plan {short(record.plan)}, "
+            f"bundle {short(bundle.name)} has {len(plan.names)} of plan {short(plan.fingerprint)}.",
+            at=record.prediction_id,
+        )
     limit = record.known_batch[0] if record.known_batch else None
     fresh = features_of(
         plan,
         record.request,
-        {name: list(found) for name, found in rows.items()},  # type: ignore[arg-type]
+        {name: list(found) for name, found in rows.items()},
         record.t_us,
         record.known_at_us,
         max_batch=limit,
     )
-    contributions = bundle.predictor.contributions(np.ascontiguousarray(record.features[None, :]))[0]
+    x = np.ascontiguousarray(record.features[None, :])
+    contributions = bundle.predictor.contributions(x)[0]
+    score = float(bundle.predictor.predict(x)[0])
     words = definitions(plan)
     evidence = []
     for i, feature in enumerate(plan.features.features):
@@ -83,7 +112,8 @@ def explain(
                 text,
             )
         )
-    return evidence
+    decision = None if bundle.policy is None else bundle.policy.decide(score)
+    return Evidence(tuple(evidence), score, decision)
 
 
 def definitions(plan: FeaturePlan) -> dict[str, str]:

@@ -60,8 +60,8 @@ def predict_batch(
     source: Source,
     lake: PredictionLake,
     *,
-    since: int,
-    until: int,
+    since: int | None = None,
+    until: int | None = None,
     known_batch: int,
     clock: Clock,
     progress: Progress | None = None,
@@ -71,7 +71,8 @@ def predict_batch(
 
     Parameters
     ----------
-    since, until : microseconds of event time
+    source : of the rows, with the schema the version was trained on
+    since, until : microseconds of event time; None leaves the interval open
     known_batch : last applied batch; rows of later batches are not looked at
 
     Notes
@@ -89,11 +90,12 @@ def predict_batch(
     counts: dict[str, int] = {}
     best: tuple[float, str] | None = None
     first: str | None = None
+    span = {"from": format_instant(todo[T][0]), "to": format_instant(todo[T][-1] + 1)}
     tell.start(f"predict {model}@{version}", todo.height)
     for number, offset in enumerate(range(0, todo.height, CHUNK), start=1):
         chunk = todo.slice(offset, CHUNK)
         frame = _answer(chunk, model, version, bundle, source, lake, known_batch, job, clock.now_us())
-        note = {"job": job, "from": format_instant(since), "to": format_instant(until)}
+        note = {"job": job, **span}
         lake.append(PREDICTIONS, frame, app=f"predict:{job}", batch=number, note=note)
         for name, count in frame.group_by("decision").len().iter_rows():
             counts[name or "none"] = counts.get(name or "none", 0) + count
@@ -103,24 +105,41 @@ def predict_batch(
         first = first or frame["prediction_id"][0]
         tell.advance(chunk.height)
     tell.finish()
+    score, highest = (None, None) if best is None else best
     return PredictReport(
-        model, version, rows.height, report.repeated, todo.height, dict(sorted(counts.items())), first,
-        None if best is None else best[1], None if best is None else best[0],
-    )  # fmt: skip
+        model,
+        version,
+        rows.height,
+        report.repeated,
+        todo.height,
+        dict(sorted(counts.items())),
+        first,
+        highest,
+        score,
+    )
 
 
 def _rows(
-    model: str, version: int, source: Source, lake: PredictionLake, since: int, until: int, known_batch: int
+    model: str,
+    version: int,
+    source: Source,
+    lake: PredictionLake,
+    since: int | None,
+    until: int | None,
+    known_batch: int,
 ) -> tuple[pl.DataFrame, pl.Series]:
-    when = event_time_of(source.schema)
-    inside = (pl.col(when) >= _instant(since)) & (pl.col(when) < _instant(until)) & (pl.col(BATCH) <= known_batch)
+    """Return the rows of the interval, and the keys of those that this version has answered."""
+    when, t = pl.col(event_time_of(source.schema)), pl.col("t_us")
+    inside = pl.col(BATCH) <= known_batch
+    same = (pl.col("model") == model) & (pl.col("version") == version)
+    if since is not None:
+        inside, same = inside & (when >= _instant(since)), same & (t >= since)
+    if until is not None:
+        inside, same = inside & (when < _instant(until)), same & (t < until)
     events = lake.read(source.name, [*source.schema.names, ARRIVED], where=inside)
     answered = pl.Series("key", [], dtype=pl.String)
     if lake.version(PREDICTIONS) is not None:
-        same = (pl.col("model") == model) & (pl.col("version") == version)
-        answered = lake.read(
-            PREDICTIONS, ["key"], where=same & (pl.col("t_us") >= since) & (pl.col("t_us") < until)
-        )["key"]
+        answered = lake.read(PREDICTIONS, ["key"], where=same)["key"]
     return event_spine(source, events), answered
 
 

@@ -124,9 +124,10 @@ def from_row(row: Mapping[str, Any]) -> PredictionRecord:
     """
     if row["format"] > FORMAT:
         raise ConflictError(
-            f"prediction record {row['prediction_id']} has format {row['format']}, this version reads {FORMAT}.",
+            f"prediction record {row['prediction_id']} has format {row['format']}; "
+            f"this version of holdfast reads up to {FORMAT}.",
             code="HF304",
-            hint="upgrade holdfast",
+            hint="use the version that wrote it, or a newer one",
         )
     fields = {name: row[name] for name in RECORD_SCHEMA if name != "format"}
     fields["request"] = json.loads(row["request"])
@@ -139,4 +140,4 @@ def from_row(row: Mapping[str, Any]) -> PredictionRecord:
 def missing_names(names: Sequence[str], x: NDArray[np.float64]) -> list[list[str]]:
     """Return, for each row of (n, k) features, the names of those that are missing."""
     absent = np.isnan(x)
-    return [[names[i] for i in np.flatnonzero(row)] for row in absent]
+    return [[name for name, gone in zip(names, row, strict=True) if gone] for row in absent.tolist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,38 +20,44 @@ class _Table:
 
 
 class MemoryLake:
-    """A `holdfast.events.ports.Lake` that lives as long as the object. Not for use by several threads."""
+    """A `holdfast.events.ports.Lake` that lives as long as the object; threads may share it."""
 
     def __init__(self) -> None:
         self._tables: dict[str, _Table] = {}
+        self._lock = threading.Lock()
 
     def version(self, table: str) -> int | None:
         """Return the latest version of a table, or None where the table does not exist."""
         found = self._tables.get(table)
         return None if found is None else len(found.versions) - 1
 
+    def applied(self, table: str, *, app: str) -> int | None:
+        """Return the latest batch of the app that the table holds, or None where there is none."""
+        found = self._tables.get(table)
+        done = [] if found is None else found.batches.get(app, [])
+        return done[-1][0] if done else None
+
     def append(
         self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
     ) -> int:
-        """Append rows under (app, batch), creating the table if need be; return the version that holds them.
+        """Append rows under (app, batch), creating the table if need be; return a version that holds them.
 
         Raises
         ------
         ContractError
             If a column has another type than in the table.
         """
-        found = self._tables.get(table, _Table())
-        done = found.batches.get(app, [])
-        for number, version in done:
-            if number >= batch:
-                return version
-        found.versions.append(
-            _together(table, found.versions[-1], frame) if found.versions else frame.clone()
-        )
-        version = len(found.versions) - 1
-        found.batches[app] = [*done, (batch, version)]
-        self._tables[table] = found
-        return version
+        with self._lock:
+            found = self._tables.get(table, _Table())
+            done = found.batches.get(app, [])
+            for number, version in done:
+                if number >= batch:
+                    return version
+            versions = found.versions
+            versions.append(_together(table, versions[-1], frame) if versions else frame.clone())
+            found.batches[app] = [*done, (batch, len(versions) - 1)]
+            self._tables[table] = found
+            return len(versions) - 1
 
     def read(
         self,

@@ -7,7 +7,10 @@ Usage::
         def lake(self) -> MyLake: ...
 
         def reopen(self, lake: MyLake) -> MyLake: ...
+
+Names of tests are the sentences of the contract.
 """
+# ruff: noqa: D102
 
 from __future__ import annotations
 

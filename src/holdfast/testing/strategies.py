@@ -64,14 +64,16 @@ FILTERS: tuple[Expr, ...] = (
 
 def instants() -> st.SearchStrategy[int]:
     """Instants on a coarse lattice around the epoch, or a microsecond beside it."""
-    return st.builds(lambda step, beside: step * STEP + beside, st.integers(-30, 60), st.sampled_from((0, 0, 0, -1, 1)))
+    return st.builds(
+        lambda step, beside: step * STEP + beside, st.integers(-4, 9), st.sampled_from((0, 0, 0, -1, 1))
+    )
 
 
 def windows() -> st.SearchStrategy[Window]:
     """Windows from one microsecond to a day, with and without offset and hop."""
     return st.builds(
         Window,
-        over=st.sampled_from((1, 2, STEP, 3 * STEP, MINUTE, 5 * MINUTE, HOUR, DAY)),
+        over=st.sampled_from((1, STEP, 2 * STEP, 3 * STEP, MINUTE, MINUTE, HOUR, DAY)),
         offset=st.sampled_from((0, 0, 1, STEP, 90 * SECOND)),
         hop=st.sampled_from((0, 0, 1, 7 * SECOND, STEP, MINUTE, HOUR)),
     )
@@ -87,14 +89,14 @@ def fixed_point_values() -> st.SearchStrategy[int]:
 
 
 @st.composite
-def event_rows(draw: st.DrawFn, max_size: int = 25) -> list[dict[str, Any]]:
+def event_rows(draw: st.DrawFn, max_size: int = 16) -> list[dict[str, Any]]:
     """Draw events of `PAYMENT` as the lake stores them: late ones, retries, nulls, ties."""
-    delays = st.sampled_from((0, 0, 0, 1, STEP, 5 * STEP, HOUR, 30 * DAY, -STEP))
-    content = st.fixed_dictionaries(
+    delays = st.sampled_from((0, 0, 0, 1, STEP, STEP, 3 * STEP, 30 * DAY, -STEP))
+    content: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         {
             "at": instants(),
-            "card_id": st.sampled_from(("a", "a", "a", "b", None)),
-            "shop": st.sampled_from((1, 1, 2, None)),
+            "card_id": st.sampled_from(("a", "a", "a", "a", "a", "b", None)),
+            "shop": st.sampled_from((1, 1, 1, 2, None)),
             "amount": st.none() | fixed_point_values(),
             "rate": st.none() | fixed_point_values(),
             "items": fixed_point_values(),
@@ -105,7 +107,8 @@ def event_rows(draw: st.DrawFn, max_size: int = 25) -> list[dict[str, Any]]:
         }
     )
     rows: list[dict[str, Any]] = []
-    for number, row in enumerate(draw(st.lists(content, max_size=max_size))):
+    least = draw(st.sampled_from((0, max_size // 2)))  # small lists shrink well, long ones find more
+    for number, row in enumerate(draw(st.lists(content, min_size=least, max_size=max_size))):
         rows.append({"tx_id": f"e{number}", **row, ARRIVED: row["at"] + draw(delays)})
     for number, row in enumerate(draw(st.lists(st.sampled_from(rows), max_size=3)) if rows else []):
         rows.append({**row, "tx_id": f"again{number}", ARRIVED: row[ARRIVED] + draw(delays)})
@@ -113,17 +116,21 @@ def event_rows(draw: st.DrawFn, max_size: int = 25) -> list[dict[str, Any]]:
 
 
 @st.composite
-def spine_rows(draw: st.DrawFn, max_size: int = 12) -> list[dict[str, Any]]:
+def spine_rows(draw: st.DrawFn, max_size: int = 8) -> list[dict[str, Any]]:
     """Draw spine rows: keys seen, unseen and missing; known at t, before and after it."""
-    known = st.sampled_from((0, 0, 0, 1, -1, STEP, -3 * STEP, HOUR, 60 * DAY))
-    row = st.fixed_dictionaries(
+    known = st.sampled_from((0, 0, 0, 1, -1, STEP, -STEP, -3 * STEP, 60 * DAY))
+    least = draw(st.sampled_from((0, max_size // 2)))
+    row: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         {
-            "card_id": st.sampled_from(("a", "a", "b", "never", None)),
+            "card_id": st.sampled_from(("a", "a", "a", "a", "b", "never", None)),
             "shop": st.sampled_from((1, 2, 3, None)),
             "_t": instants(),
         }
     )
-    return [{**r, "_known_at": r["_t"] + draw(known)} for r in draw(st.lists(row, max_size=max_size))]
+    return [
+        {**r, "_known_at": r["_t"] + draw(known)}
+        for r in draw(st.lists(row, min_size=least, max_size=max_size))
+    ]
 
 
 @st.composite
@@ -153,7 +160,8 @@ def views(draw: st.DrawFn, source: str = "payments", filtered: bool = True) -> t
     for entity in entities:
         found = draw(st.lists(measures(filtered), min_size=1, max_size=8))
         named = tuple(
-            Measure(f"{entity.name} {i}", m.aggregate, m.window, m.column, m.where) for i, m in enumerate(found)
+            Measure(f"{entity.name} {i}", m.aggregate, m.window, m.column, m.where)
+            for i, m in enumerate(found)
         )
         drawn.append(View(entity.name, source, entity, named))
     return tuple(drawn)

@@ -17,7 +17,8 @@ from holdfast.datasets.profile import ColumnProfile, Profile
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import ConflictError, ContractError, RefusedError
 from holdfast.kernel.ids import canonical_json, digest, from_data, to_data
-from holdfast.training.metric import Interval, ReliabilityBin, Task
+from holdfast.training.calibration import ReliabilityBin
+from holdfast.training.metric import Interval, Task
 from holdfast.training.policy import Bands
 from holdfast.training.ports import ModelFormat, Predictor
 from holdfast.training.run import Run

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from holdfast.kernel.ids import fingerprint
+from holdfast.training.calibration import ReliabilityBin
 from holdfast.training.gate import GateResult
-from holdfast.training.metric import Interval, ReliabilityBin, Task
+from holdfast.training.metric import Interval, Task
 from holdfast.training.model import Model, Scalar
 
 

@@ -18,13 +18,15 @@ from holdfast.datasets.profile import profile
 from holdfast.datasets.snapshot import LABEL, PART, ROW_PREFIX, WEIGHT, Snapshot
 from holdfast.datasets.spine import T
 from holdfast.datasets.split import Part
-from holdfast.kernel.errors import ContractError, HoldfastError, RefusedError, UsageError, did_you_mean
+from holdfast.kernel.errors import ContractError, RefusedError, UsageError, did_you_mean
 from holdfast.kernel.ids import fingerprint
 from holdfast.kernel.ports import NoProgress, Progress
 from holdfast.kernel.time import DAY
 from holdfast.training.baseline import baseline_scores
 from holdfast.training.bundle import Runtime, assemble
+from holdfast.training.calibration import reliability
 from holdfast.training.card import write_card
+from holdfast.training.function import call_function
 from holdfast.training.gate import Gate, evaluate_gate
 from holdfast.training.metric import (
     REPEATS,
@@ -34,7 +36,6 @@ from holdfast.training.metric import (
     as_values,
     evaluate,
     evaluate_with_intervals,
-    reliability,
     task_of,
 )
 from holdfast.training.model import Model, RunContext, Sample, Scalar, TrainFunction, TrainingData
@@ -167,7 +168,7 @@ def train(
         context = RunContext(
             identity, seed, lambda name, value: logged.setdefault(name, []).append(float(value))
         )
-        fitted = _call(model, function, data, given, context)
+        fitted = call_function(model, function, data, given, context)
         tell.advance(1)
 
         carrier, content = _export(model, fitted, formats)
@@ -262,40 +263,6 @@ def _check_parts(snapshot: Snapshot, parts: Mapping[str, Sample]) -> Task:
             hint="nothing can be learnt from one kind of row: ingest more history, or move the split",
         )
     return task
-
-
-def _call(
-    model: Model,
-    function: TrainFunction,
-    data: TrainingData,
-    params: Mapping[str, Scalar],
-    context: RunContext,
-) -> Any:
-    try:
-        return function(data, dict(params), context)
-    except Exception as error:
-        raise HoldfastError(
-            f"training function `{model.function}` failed: {type(error).__name__}: {error}",
-            code="HF602",
-            at=f"models.{model.name}",
-            place=_place(error, function),
-        ) from error
-
-
-def _place(error: BaseException, function: TrainFunction) -> str:
-    """Return ``file:line`` of the innermost frame in the file that defines the function."""
-    code = getattr(function, "__code__", None)
-    trace = error.__traceback__
-    trace = trace.tb_next if trace is not None else None  # the first frame is the call above
-    place = ""
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        if not place or code is None or name == code.co_filename:
-            place = f"{name}:{trace.tb_lineno}"
-        if code is None:
-            break
-        trace = trace.tb_next
-    return place
 
 
 def _export(model: Model, fitted: Any, formats: Sequence[ModelFormat]) -> tuple[ModelFormat, bytes]:

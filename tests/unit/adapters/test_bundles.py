@@ -3,12 +3,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests import training_examples as examples
 
 from holdfast.adapters.bundles import BundleFolder
 from holdfast.kernel.errors import NotFoundError, RefusedError, UnavailableError
 from holdfast.kernel.ids import canonical_json, to_data
 from holdfast.training.bundle import Manifest, Runtime, bundle_name, hash_of
-from tests import training_examples as examples
 
 
 def bundle(card: str = "card") -> dict[str, bytes]:

@@ -326,6 +326,7 @@ def test_broken_json_lines_are_told_apart(tmp_path: Path) -> None:
         '{"id": "x", "colour": null}',
         '{"id": 01}',
         "[" * 100_000,
+        '{"id": ' + "[" * 600 + "]" * 600 + "}",
     ]
     chunk = only(jsonl_of(tmp_path, "\n".join(lines).encode()))
 
@@ -340,6 +341,7 @@ def test_broken_json_lines_are_told_apart(tmp_path: Path) -> None:
         (8, "HF209", "line 9 has `colour`, which the schema does not have."),
         (10, "HF214", "line 11 is not JSON: expecting ',' delimiter."),
         (11, "HF214", "line 12 nests too deeply."),
+        (12, "HF214", "line 13 nests too deeply."),
     ]
     assert chunk.frame["id"].to_list() == ["ok", "x"]
     assert json.loads(chunk.broken[0].raw) == lines[1]
@@ -347,7 +349,7 @@ def test_broken_json_lines_are_told_apart(tmp_path: Path) -> None:
 
 def test_many_shapes_of_json_lines_are_all_read(tmp_path: Path) -> None:
     columns = [f"c{i}" for i in range(12)]
-    lines = [json.dumps({name: i for name in columns[i % 12 :]}) for i in range(60)]
+    lines = [json.dumps(dict.fromkeys(columns[i % 12 :], i)) for i in range(60)]
     source = jsonl_of(tmp_path, "\n".join(lines).encode())
 
     (chunk,) = source.chunks(columns, skip=0, size=100)
@@ -527,3 +529,22 @@ def test_incomplete_staged_file_is_not_listed(tmp_path: Path) -> None:
 
     assert StagingFolder(tmp_path).list_names() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wide_json_lines_are_read(tmp_path: Path) -> None:
+    columns = [f"c{i}" for i in range(300)]
+    lines = [json.dumps({name: f"{i}-{name}" for name in columns}) for i in range(20)]
+
+    (chunk,) = jsonl_of(tmp_path, "\n".join(lines).encode()).chunks(columns, skip=0, size=100)
+
+    assert chunk.frame.select(columns).row(7) == tuple(f"7-{name}" for name in columns)
+
+
+def test_wide_csv_with_quotes_is_read(tmp_path: Path) -> None:
+    columns = [f"c{i}" for i in range(300)]
+    rows = [",".join(f'"{i},{name}"' for name in columns) for i in range(20)]
+
+    source = csv_of(tmp_path, "\n".join((",".join(columns), *rows)).encode())
+    (chunk,) = source.chunks(columns, skip=0, size=100)
+
+    assert chunk.frame.row(7) == tuple(f"7,{name}" for name in columns)

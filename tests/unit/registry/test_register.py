@@ -41,7 +41,7 @@ class Desk:
         return register(self.store, model=model, run=run, clock=self.clock, **given)
 
     def approve(self, number: int, by: str = "ben", reason: str = "seen", **more: Any) -> Outcome:
-        given = {"policy": LEAD, "people": PEOPLE} | more
+        given: dict[str, Any] = {"policy": LEAD, "people": PEOPLE} | more
         return approve(self.store, "fraud", number, by=by, reason=reason, clock=self.clock, **given)
 
     def reject(self, number: int, by: str = "ben", reason: str = "wrong") -> Outcome:

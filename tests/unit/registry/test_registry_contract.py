@@ -12,7 +12,7 @@ class TestMemoryRegistry(RegistryStoreContract):
 
 
 def test_contract_asks_for_a_store() -> None:
-    fixture = RegistryStoreContract.store._get_wrapped_function()  # type: ignore[attr-defined]
+    fixture = RegistryStoreContract.store._get_wrapped_function()
 
     with pytest.raises(NotImplementedError, match="override the fixture `store`"):
         fixture(None)

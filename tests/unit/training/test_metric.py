@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from holdfast.kernel.errors import NotFoundError
+from holdfast.training.calibration import reliability
 from holdfast.training.metric import (
     METRICS,
     Costs,
@@ -15,7 +16,6 @@ from holdfast.training.metric import (
     evaluate_with_intervals,
     get_metric,
     metric_names,
-    reliability,
     task_of,
 )
 

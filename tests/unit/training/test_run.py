@@ -3,8 +3,9 @@ import json
 from tests import training_examples as examples
 
 from holdfast.kernel.ids import canonical_json, from_data
+from holdfast.training.calibration import ReliabilityBin
 from holdfast.training.gate import Gate, GateResult
-from holdfast.training.metric import Interval, ReliabilityBin
+from holdfast.training.metric import Interval
 from holdfast.training.run import Run, environment_id, run_id
 
 INPUTS = {

@@ -22,6 +22,9 @@ from holdfast.kernel.errors import (
 )
 
 ATTEMPTS = 20
+"""Times a commit is tried while others commit too."""
+PINNED = 8
+"""Number of handles on named versions that are kept."""
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -44,6 +47,7 @@ class DeltaLake:
         self.root = str(root)
         self._options = dict(storage_options or {}) or None
         self._handles: dict[str, DeltaTable] = {}
+        self._pinned: dict[tuple[str, int], DeltaTable] = {}
         self._lock = threading.RLock()
 
     def version(self, table: str) -> int | None:
@@ -94,6 +98,24 @@ class DeltaLake:
                     return self._open(table).version()
         raise _contended(table)
 
+    def reset(self, table: str, frame: pl.DataFrame) -> int:
+        """Give a table without rows the columns of an empty frame, whatever it had; return its version.
+
+        Raises
+        ------
+        ConflictError
+            If the table holds rows (HF301).
+        """
+        for _ in range(ATTEMPTS):
+            with self._lock, _translated(table):
+                handle = self._open(table)
+                if pl.scan_delta(handle).head(1).collect().height:
+                    raise ConflictError(f"table `{table}` holds rows and cannot be made anew.")
+                empty = frame.clear()
+                if self._write(table, handle, empty, CommitProperties(max_commit_retries=0), replace=True):
+                    return self._open(table).version()
+        raise _contended(table)
+
     def read(
         self,
         table: str,
@@ -105,7 +127,8 @@ class DeltaLake:
         """Return rows (no promised order); the filter is pushed down to the files."""
         with self._lock, _translated(table):
             handle = self._open(table)
-            if version is not None and version != handle.version():
+            if version is not None:
+                # A scan reads what its handle holds when collected, and another thread may move this one.
                 handle = self._at(table, version, handle.version())
             rows = pl.scan_delta(handle)
         with _translated(table):
@@ -130,15 +153,21 @@ class DeltaLake:
             return int(metrics.get("numFilesRemoved", 0))
 
     def _write(
-        self, table: str, handle: DeltaTable | None, frame: pl.DataFrame, properties: CommitProperties
+        self,
+        table: str,
+        handle: DeltaTable | None,
+        frame: pl.DataFrame,
+        properties: CommitProperties,
+        *,
+        replace: bool = False,
     ) -> bool:
-        """Commit an append; return whether it was accepted."""
+        """Commit rows, added to the table or in place of it; return whether the commit was accepted."""
         try:
             write_deltalake(
                 self._place(table) if handle is None else handle,
                 frame,
-                mode="append",
-                schema_mode=None if handle is None else "merge",
+                mode="overwrite" if replace else "append",
+                schema_mode="overwrite" if replace else None if handle is None else "merge",
                 storage_options=self._options,
                 commit_properties=properties,
             )
@@ -180,10 +209,18 @@ class DeltaLake:
         return handle
 
     def _at(self, table: str, version: int, latest: int) -> DeltaTable:
+        """Return a handle on one version, which stays there; a few are kept."""
+        pinned = self._pinned.get((table, version))
+        if pinned is not None:
+            return pinned
         try:
             if not 0 <= version <= latest:
                 raise DeltaError
-            return DeltaTable(self._place(table), version=version, storage_options=self._options)
+            handle = DeltaTable(self._place(table), version=version, storage_options=self._options)
+            while len(self._pinned) >= PINNED:
+                del self._pinned[next(iter(self._pinned))]
+            self._pinned[table, version] = handle
+            return handle
         except (DeltaError, TableNotFoundError):
             raise NotFoundError(
                 f"table `{table}` has no version {version}; the latest is {latest}.",
@@ -233,6 +270,6 @@ def _translated(table: str) -> Iterator[None]:
     except pl.exceptions.ColumnNotFoundError as error:
         name = str(error).partition("\n")[0]
         raise NotFoundError(f"table `{table}` has no column {name}.", code="HF102") from error
-    except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+    except (DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         text = str(error).partition("\n")[0]
         raise UnavailableError(f"table `{table}` cannot be used: {text}.", code="HF600") from error

@@ -62,7 +62,7 @@ class ParquetInput:
                 if frame.height:
                     yield Chunk(first, last, np.arange(first, last), frame)
                 first = last
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise refuse(self.name, f"is damaged after row {first}: {_first_line(error)}.") from error
 
     @cached_property
@@ -84,7 +84,7 @@ class ParquetInput:
             )
         try:
             return pl.Schema(pl.read_parquet_schema(self.path))
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise refuse(
                 self.name, f"has a Parquet footer that cannot be read: {_first_line(error)}."
             ) from error

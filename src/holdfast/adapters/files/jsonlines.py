@@ -1,7 +1,8 @@
 """JSON lines: numbers stay the text they were written as, and every key counts once.
 
 Lines in the shape of an earlier line are taken apart by one regular expression for that shape, which also
-proves that no key is twice; every other line is parsed by itself.
+proves that no key is twice: first those with the same kinds of values, then those with any. Every other line
+is parsed by itself.
 """
 
 from __future__ import annotations
@@ -23,20 +24,27 @@ from holdfast.events.ports import Broken, Chunk
 
 SHAPES = 8
 """Greatest number of shapes tried on one block before its lines are parsed one by one."""
+WIDEST_SHAPE = 40
+"""Greatest number of keys of a shape; wider ones are slower as a regular expression than one by one."""
+ODD_LINES = 64
+"""Greatest number of lines without a shape that are passed over in search of one."""
 
 _SPACE = r"[ \t\r]*"
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
-_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_SCALAR = f"{_STRING}|{_NUMBER}|true|false|null|NaN|-?Infinity"
+# No two branches begin alike, so that the regular expression needs one pass and no backtracking.
+_NUMBER = r"(?:-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|Infinity)|NaN)"
+_SCALAR = f"{_STRING}|{_NUMBER}|true|false|null"
+_PLAIN = {
+    "text": r'"([^"\\\x00-\x1f]*)"',
+    "number": f"({_NUMBER})",
+    "bool": "(true|false)",
+}
 
 
 class Token(NamedTuple):
     """A value that was not text: its JSON text."""
 
     text: str
-
-
-Pairs = list[tuple[str, Any]]
 
 
 class _Object(NamedTuple):
@@ -117,66 +125,101 @@ class JsonLinesInput:
         raise refuse(self.name, f"says it is JSON lines, but begins with {first[:60]!r}.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some lines of a block, taken apart: texts, and by column which of them were something else."""
+
+    rows: NDArray[np.int64]
+    frame: pl.DataFrame
+    not_text: dict[str, NDArray[np.bool_]]
+
+
 @dataclass
 class _Lines:
     """Takes the lines of one block apart."""
 
     block: Block
     columns: tuple[str, ...]
-    rows: list[NDArray[np.int64]] = field(default_factory=list)
-    frames: list[pl.DataFrame] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
     def parse(self) -> Chunk:
         """Return the block as a chunk."""
         lines = _split(self.block)
         left: NDArray[np.int64] = np.arange(len(lines))
-        for _ in range(SHAPES):
-            if not len(left):
-                break
-            taken = self._take_shape(lines, left)
-            if taken is None:
-                break
-            left = left[~taken]
+        odd: list[int] = []
+        shapes = 0
+        while len(left) and shapes < SHAPES and len(odd) < ODD_LINES:
+            kinds = self._simple_kinds(lines[int(left[0])])
+            if kinds is None:
+                odd.append(int(left[0]))
+                left = left[1:]
+                continue
+            shapes += 1
+            left = self._take_plain(lines, left, kinds)
+            if len(left):
+                left = self._take_shape(lines, left, tuple(kinds))
+        left = np.sort(np.concatenate((left, np.array(odd, np.int64))))
         if len(left):
             self._take_singly(lines, left)
         return self._chunk(lines)
 
-    def _take_shape(self, lines: pl.Series, left: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Take the lines that have the shape of the first one left; None where it has no simple shape."""
-        keys = self._simple_keys(lines[int(left[0])])
-        if keys is None:
-            return None
-        some = lines if len(left) == len(lines) else lines.gather(left)
-        pairs = ",".join(f'{_SPACE}"{re.escape(key)}"{_SPACE}:{_SPACE}({_SCALAR}){_SPACE}' for key in keys)
-        found = some.str.extract_groups(f"^{_SPACE}\\{{{pairs}\\}}{_SPACE}$").struct.unnest()
-        found.columns = list(keys)
-        taken = found.to_series(0).is_not_null()
-        if not taken.all():
-            found = found.filter(taken)
-        self.rows.append(left[taken.to_numpy()])
-        self.frames.append(found)
-        return taken.to_numpy()
+    def _take_plain(
+        self, lines: pl.Series, left: NDArray[np.int64], kinds: dict[str, str]
+    ) -> NDArray[np.int64]:
+        """Take the lines with these keys and kinds of values, or null, and no escapes; return the others."""
+        pairs = ",".join(
+            f'{_SPACE}"{re.escape(key)}"{_SPACE}:{_SPACE}(?:{_PLAIN[kind]}|null){_SPACE}'
+            for key, kind in kinds.items()
+        )
+        found, rows, others = _extract(lines, left, f"^{_SPACE}\\{{{pairs}(\\}}){_SPACE}$", (*kinds, "}"))
+        if found is not None:
+            alien = {key: np.ones(len(rows), np.bool_) for key, kind in kinds.items() if kind != "text"}
+            self.parts.append(_Part(rows, found.drop("}"), alien))
+        return others
 
-    def _simple_keys(self, line: str) -> tuple[str, ...] | None:
+    def _take_shape(
+        self, lines: pl.Series, left: NDArray[np.int64], keys: tuple[str, ...]
+    ) -> NDArray[np.int64]:
+        """Take the lines with these keys in this order, whatever scalars they hold; return the others."""
+        pairs = ",".join(f'{_SPACE}"{re.escape(key)}"{_SPACE}:{_SPACE}({_SCALAR}){_SPACE}' for key in keys)
+        found, rows, others = _extract(lines, left, f"^{_SPACE}\\{{{pairs}\\}}{_SPACE}$", keys)
+        if found is not None:
+            self._add_tokens(rows, found)
+        return others
+
+    def _add_tokens(self, rows: NDArray[np.int64], tokens: pl.DataFrame) -> None:
+        """Add lines of which the JSON text of each value is known."""
+        frame, not_text, bad = _untoken(tokens)
+        if bad.any():
+            for row in rows[bad].tolist():
+                self.broken.append(self._break(row, self.block.record(row), "has half of a surrogate pair"))
+            frame, rows = frame.filter(~bad), rows[~bad]
+            not_text = {name: mask[~bad] for name, mask in not_text.items()}
+        if len(rows):
+            self.parts.append(_Part(rows, frame, not_text))
+
+    def _simple_kinds(self, line: str) -> dict[str, str] | None:
+        """Return the kind of each value by key, or None where the line is broken or not flat."""
         try:
             value = _DECODER.decode(line.strip())
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, _Object) or not value.pairs:
             return None
-        keys = tuple(key for key, _ in value.pairs)
-        if len(set(keys)) < len(keys) or not set(keys) <= set(self.columns):
-            return None
-        scalar = all(item is None or isinstance(item, (str, bool, Token)) for _, item in value.pairs)
-        plain = all(re.fullmatch(r'[^"\\\x00-\x1f]*', key) for key in keys)
-        return keys if scalar and plain else None
+        kinds = {key: _kind_of_scalar(item) for key, item in value.pairs}
+        flat = len(kinds) == len(value.pairs) <= WIDEST_SHAPE and "" not in kinds.values()
+        plain = all(key in self.columns and re.fullmatch(r'[^"\\\x00-\x1f]*', key) for key in kinds)
+        return kinds if flat and plain else None
 
     def _take_singly(self, lines: pl.Series, left: NDArray[np.int64]) -> None:
         rows: list[int] = []
         cells: dict[str, list[str | None]] = {column: [] for column in self.columns}
         for row, line in zip(left.tolist(), lines.gather(left).to_list(), strict=True):
-            found = self._object(row, line)
+            try:
+                found = self._object(row, line)
+            except RecursionError:
+                found = self._break(row, line, "nests too deeply")
             if isinstance(found, Broken):
                 self.broken.append(found)
                 continue
@@ -184,15 +227,13 @@ class _Lines:
             for column, values in cells.items():
                 values.append(found.get(column))
         if rows:
-            self.rows.append(np.array(rows, np.int64))
-            self.frames.append(pl.DataFrame(cells, schema=dict.fromkeys(self.columns, pl.String)))
+            tokens = pl.DataFrame(cells, schema=dict.fromkeys(self.columns, pl.String))
+            self._add_tokens(np.array(rows, np.int64), tokens)
 
     def _object(self, row: int, line: str) -> dict[str, str | None] | Broken:
         """Return each value's JSON text, or why the line is broken."""
         try:
             value = _DECODER.decode(line.strip())
-        except RecursionError:
-            return self._break(row, line, "nests too deeply")
         except ValueError as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             return self._break(row, line, f"is not JSON: {reason[:1].lower()}{reason[1:]}")
@@ -221,27 +262,40 @@ class _Lines:
         block = self.block
         frame = pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String))
         rows: NDArray[np.int64] = np.zeros(0, np.int64)
-        if self.frames:
-            whole = [each for each in self.frames if each.height]
-            tokens = pl.concat(whole or self.frames[:1], how="diagonal")
-            rows = np.concatenate(self.rows)
-            if len(self.rows) > 1:
-                order = np.argsort(rows)
-                tokens, rows = tokens[order], rows[order]
-            frame, not_text, bad = _untoken(tokens)
-            if bad.any():
-                for row in rows[bad]:
-                    message = "has half of a surrogate pair"
-                    self.broken.append(self._break(int(row), block.record(int(row)), message))
-                frame, rows = frame.filter(~bad), rows[~bad]
-                not_text = {name: mask[~bad] for name, mask in not_text.items()}
-        else:
-            not_text = {}
+        not_text: dict[str, NDArray[np.bool_]] = {}
+        if len(self.parts) == 1:
+            rows, frame, not_text = self.parts[0].rows, self.parts[0].frame, self.parts[0].not_text
+        elif self.parts:
+            rows = np.concatenate([part.rows for part in self.parts])
+            order = np.argsort(rows)
+            rows = rows[order]
+            frame = pl.concat([part.frame for part in self.parts], how="diagonal")[order]
+            for name in {name for part in self.parts for name in part.not_text}:
+                masks = [part.not_text.get(name, np.zeros(len(part.rows), np.bool_)) for part in self.parts]
+                not_text[name] = np.concatenate(masks)[order]
         kept = lines if len(rows) == len(lines) else lines.gather(rows)
         broken = tuple(sorted(self.broken, key=lambda each: each.row))
         return Chunk(
             block.first, block.first + block.height, rows + block.first, frame, not_text, broken, kept
         )
+
+
+def _extract(
+    lines: pl.Series, left: NDArray[np.int64], pattern: str, names: tuple[str, ...]
+) -> tuple[pl.DataFrame | None, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the groups of the lines that match, their rows, and the rows of the others."""
+    some = lines if len(left) == len(lines) else lines.gather(left)
+    try:
+        found = some.str.extract_groups(pattern).struct.unnest()
+    except pl.exceptions.PolarsError:
+        return None, left[:0], left
+    found.columns = list(names)
+    # The last group is never null where the pattern matched.
+    taken = found.to_series(len(names) - 1).is_not_null()
+    if taken.all():
+        return found, left, left[:0]
+    mask = taken.to_numpy()
+    return (found.filter(taken) if mask.any() else None), left[mask], left[~mask]
 
 
 def _split(block: Block) -> pl.Series:
@@ -297,6 +351,19 @@ def _dump(item: Any) -> str:
     if isinstance(item, list):
         return "[" + ", ".join(map(_dump, item)) + "]"
     return json.dumps(item)
+
+
+def _kind_of_scalar(value: Any) -> str:
+    """Return the kind of a value, null counting as text; empty where it is no scalar."""
+    match value:
+        case bool():
+            return "bool"
+        case None | str():
+            return "text"
+        case Token():
+            return "number"
+        case _:
+            return ""
 
 
 def _kind(value: Any) -> str:

@@ -92,7 +92,7 @@ class LightGBMPredictor:
         header: Header = read_header(content)
         lightgbm = quiet()
         try:
-            self._booster = lightgbm.Booster(model_str=content.decode())
+            self._booster = lightgbm.Booster(model_str=header.checked)
         except lightgbm.basic.LightGBMError as error:
             raise RefusedError(f"the model is not a LightGBM text: {error}", code="HF402") from error
         self._threads = threads

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from holdfast.kernel.errors import ConflictError, UsageError, did_you_mean
+from holdfast.kernel.errors import ConflictError, UnavailableError, UsageError, did_you_mean
 
 TEMPLATES = {
     "fraud": "card fraud: transactions in, block / review / allow out, with a simulator of its data",
@@ -25,21 +26,33 @@ def create(template: str, folder: Path) -> list[str]:
     """
     if template not in TEMPLATES:
         raise UsageError(
-            f"there is no template `{template}`.", has=tuple(TEMPLATES), hint=did_you_mean(template, TEMPLATES)
+            f"there is no template `{template}`.",
+            has=tuple(TEMPLATES),
+            hint=did_you_mean(template, TEMPLATES),
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConflictError(
-            f"{str(folder)!r} exists and is not an empty folder.", code="HF700", hint="choose a new folder"
-        )
-    root = files(__package__).joinpath(template)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConflictError(
+                f"{str(folder)!r} exists and is not an empty folder.",
+                code="HF700",
+                hint="choose a new folder",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        made = _copy(files(__package__).joinpath(template), folder)
+    except OSError as error:
+        raise UnavailableError(f"{str(folder)!r} cannot be made: {error.strerror or error}.") from error
+    lines = [f"made {folder}: {', '.join(made)}", f"  {TEMPLATES[template]}", "", "next:", f"  cd {folder}"]
+    if template == "fraud":
+        lines.append("  python simulator.py --days 60 --out events")
+    return [*lines, "  holdfast validate", "  holdfast plan", "  holdfast apply"]
+
+
+def _copy(root: Traversable, folder: Path) -> list[str]:
+    """Write the files of a template into a folder and return their names."""
     made = []
     for item in sorted(root.iterdir(), key=lambda i: i.name):
         if item.is_file() and not item.name.endswith((".pyc", "__init__.py")):
             name = item.name.replace("dot-", ".", 1) if item.name.startswith("dot-") else item.name
             (folder / name).write_bytes(item.read_bytes())
             made.append(name)
-    lines = [f"made {folder}: {', '.join(made)}", f"  {TEMPLATES[template]}", "", "next:", f"  cd {folder}"]
-    if template == "fraud":
-        lines.append("  python simulator.py --days 60 --out events")
-    return [*lines, "  holdfast validate", "  holdfast plan", "  holdfast apply"]
+    return made

@@ -19,7 +19,8 @@ class Purchase(hf.Event):
 
 
 project = hf.Project("blank", owner="me")
-visits = project.source("visits", Visit, known_after="0s")  # history arrived when it happened: say so, or give a column
+# known_after: history arrived when it happened. Say so, or give the schema a column hf.arrival_time().
+visits = project.source("visits", Visit, known_after="0s")
 purchases = project.source("purchases", Purchase)
 customer = hf.Entity("customer", key="customer_id")
 
@@ -38,8 +39,12 @@ def create_features(x):
 def purchase(data, params, run):
     from lightgbm import LGBMClassifier
 
-    model = LGBMClassifier(**params, random_state=run.seed, deterministic=True, force_row_wise=True, verbose=-1)
-    return model.fit(data.train.x, data.train.y, feature_name=data.names, categorical_feature=data.categorical)
+    model = LGBMClassifier(
+        **params, random_state=run.seed, deterministic=True, force_row_wise=True, verbose=-1
+    )
+    return model.fit(
+        data.train.x, data.train.y, feature_name=data.names, categorical_feature=data.categorical
+    )
 
 
 project.release(purchase, gates=[hf.metric("auc") >= 0.6])

@@ -1,0 +1,144 @@
+"""Compilations: a project on its way from what was written to nouns, with every problem found so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from holdfast.kernel.errors import DefinitionError, Problem, Severity
+from holdfast.kernel.expr import Expr, const
+from holdfast.kernel.time import parse_duration
+from holdfast.project.capture import Term, is_ours
+from holdfast.project.compiled import CompiledProject
+
+T = TypeVar("T")
+
+
+@dataclass
+class Compilation:
+    """A compiled project, the problems found on the way, and the place of each path.
+
+    Attributes
+    ----------
+    project : nodes are added to it one by one
+    places : ``file:line`` by path
+    unresolved : paths of features whose problem is reported already, so that nobody judges them again
+    entities : key columns by the name of an entity
+    """
+
+    project: CompiledProject
+    problems: list[Problem] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    unresolved: set[str] = field(default_factory=set)
+    entities: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def report(
+        self,
+        code: str,
+        message: str,
+        at: str,
+        *,
+        place: str = "",
+        has: Iterable[str] = (),
+        hint: str = "",
+        severity: Severity = "error",
+    ) -> None:
+        """Add a problem at a path; its place is looked up along the path where none is given."""
+        where, path = place, at
+        while not where and path:
+            where = self.places.get(path, "")
+            path = path.rpartition(".")[0]
+        self.problems.append(Problem(code, message, at, where, tuple(has), hint, severity))
+
+    def duration(self, value: Any, at: str, place: str = "") -> int | None:
+        """Return a duration in microseconds, or None after reporting that it is none."""
+        try:
+            return parse_duration(value)
+        except DefinitionError as error:
+            found = error.problem
+            self.report(found.code, found.message, at, place=place, hint=found.hint)
+            return None
+
+    def number(self, value: Any, what: str, at: str, place: str = "", code: str = "HF103") -> float:
+        """Return a finite number, or 0 after reporting that it is none."""
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+        self.report(code, f"{what} is a finite number, found {value!r}.", at, place=place)
+        return 0.0
+
+    def expression(self, value: Any, what: str, at: str) -> Expr | None:
+        """Return the expression of a term or a number, or None after reporting that it is neither."""
+        if isinstance(value, Term):
+            return value.expr
+        if isinstance(value, int | float):
+            return const(value)
+        self.report("HF103", f"{what} is an expression over columns, found {value!r}.", at)
+        return None
+
+    def expect(self, kind: type[T], value: Any, what: str, at: str, code: str = "HF103") -> T | None:
+        """Return the value if it is of that kind or None, else None after reporting what was found."""
+        if value is None or isinstance(value, kind):
+            return value
+        self.report(code, f"{what} takes hf.{kind.__name__}(...), found {value!r}.", at)
+        return None
+
+    def claim(self, name: Any, taken: Container[str], kind: str, place: str) -> bool:
+        """Return whether a name is plain and free, and remember its place; report it otherwise."""
+        at = f"{kind}s.{name}"
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+            self.report(
+                "HF101",
+                f"{kind.replace('_', ' ')} name {name!r} is not a plain identifier.",
+                at,
+                place=place,
+                hint="use letters, digits and underscores, beginning with a letter",
+            )
+            return False
+        if name in taken:
+            self.report(
+                "HF101",
+                f"{kind.replace('_', ' ')} `{name}` is defined twice.",
+                at,
+                place=place,
+                hint=f"the first is at {self.places.get(at, 'another place')}",
+            )
+            return False
+        self.places[at] = place
+        return True
+
+    def captured(self, call: Callable[[], T], at: str, place: str) -> T | None:
+        """Run a user's function with stand-ins; any exception becomes a problem, and the result None."""
+        try:
+            return call()
+        except DefinitionError as error:
+            for found in error.problems:
+                self.report(
+                    found.code,
+                    found.message,
+                    at,
+                    place=found.place or place,
+                    has=found.has,
+                    hint=found.hint,
+                )
+        except Exception as error:  # the user's own code may raise anything
+            self.report(
+                "HF103",
+                f"the function fails while it is read: {type(error).__name__}: {error}.",
+                at,
+                place=_user_line(error) or place,
+                hint="it is called once with stand-ins for columns",
+            )
+        return None
+
+
+def _user_line(error: BaseException) -> str:
+    """Return ``file:line`` of the innermost frame that is not ours."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        if not is_ours(trace.tb_frame):
+            name = trace.tb_frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+            found = f"{name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

@@ -1,0 +1,203 @@
+"""Compilation of schemas: annotated classes become columns, sources and tables."""
+
+from __future__ import annotations
+
+import types
+import typing
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+
+from holdfast.events.source import SYSTEM_COLUMNS, Source
+from holdfast.kernel.errors import did_you_mean
+from holdfast.kernel.schema import Column, ColumnType, Role, Schema
+from holdfast.project.compilation import Compilation
+from holdfast.project.compiled import Table
+from holdfast.project.definition import Event, FieldSpec, SourceHandle, TableHandle
+
+_TYPES: dict[type, ColumnType] = {
+    str: "string",
+    int: "int",
+    float: "float",
+    Decimal: "decimal",
+    bool: "bool",
+    datetime: "time",
+}
+_NUMBERS = ("int", "float", "decimal")
+_MOST_PLACES = 9
+
+
+def compile_source(out: Compilation, handle: SourceHandle) -> None:
+    """Add a source to the project."""
+    name = handle._source
+    if not out.claim(name, out.project.sources, "source", handle._place):
+        return
+    at = f"sources.{name}"
+    schema = _schema(out, handle._event, at)
+    lateness = out.duration(handle._lateness, f"{at}.lateness")
+    known = None if handle._known_after is None else out.duration(handle._known_after, f"{at}.known_after")
+    if known is not None and schema.arrival_time is not None:
+        out.report(
+            "HF109",
+            f"source `{name}` has both an arrival column `{schema.arrival_time.name}` and known_after.",
+            at,
+            hint="the column is exact: drop known_after",
+            severity="warning",
+        )
+    out.project.sources[name] = Source(name, schema, lateness or 0, known)
+
+
+def compile_table(out: Compilation, handle: TableHandle) -> None:
+    """Add a slowly changing table to the project."""
+    name = handle._name
+    if not out.claim(name, [*out.project.sources, *out.project.tables], "table", handle._place):
+        return
+    at = f"tables.{name}"
+    schema = _schema(out, handle._event, at, is_event=False)
+    key = (handle._key,) if isinstance(handle._key, str) else tuple(handle._key)
+    for column in (*key, *(handle._valid or ())):
+        if schema.find(column) is None:
+            out.report(
+                "HF102",
+                f"table `{name}` names column `{column}`, which `{schema.name}` does not have.",
+                at,
+                has=schema.names,
+                hint=did_you_mean(column, schema.names),
+            )
+    out.project.tables[name] = Table(name, schema, key, handle._valid, handle._known_ahead)
+
+
+def _schema(out: Compilation, event: Any, at: str, *, is_event: bool = True) -> Schema:
+    if not isinstance(event, type) or not issubclass(event, Event):
+        out.report("HF111", f"a schema is a class derived from hf.Event, found {event!r}.", at)
+        return Schema(getattr(event, "__name__", "?"), ())
+    place = event._holdfast_place
+    try:
+        hints = typing.get_type_hints(event)
+    except Exception as error:  # an annotation may be any expression
+        message = f"the annotations of `{event.__name__}` cannot be read: {error}."
+        out.report("HF111", message, at, place=place)
+        return Schema(event.__name__, ())
+    columns: list[Column] = []
+    for name, annotation in hints.items():
+        if name == "_holdfast_place":
+            continue
+        if name.startswith("_"):
+            out.report(
+                "HF111",
+                f"column `{name}` begins with an underscore.",
+                f"{at}.{name}",
+                place=place,
+                hint=f"such names are kept for {', '.join(SYSTEM_COLUMNS)}",
+            )
+            continue
+        column = _column(out, event, name, annotation, f"{at}.{name}")
+        if column is not None:
+            columns.append(column)
+    schema = Schema(event.__name__, tuple(columns))
+    if is_event:
+        _check_roles(out, schema, at, place)
+    return schema
+
+
+def _check_roles(out: Compilation, schema: Schema, at: str, place: str) -> None:
+    for role, words in (("event_id", "identifies an event"), ("event_time", "says when it happened")):
+        count = sum(column.role == role for column in schema.columns)
+        if count != 1:
+            out.report(
+                "HF111",
+                f"`{schema.name}` has {count} columns marked hf.{role}(), exactly one is needed.",
+                at,
+                place=place,
+                hint=f"mark the column that {words}: `name: ... = hf.{role}()`",
+            )
+    if sum(column.role == "arrival_time" for column in schema.columns) > 1:
+        message = f"`{schema.name}` has several columns marked hf.arrival_time()."
+        out.report("HF111", message, at, place=place)
+
+
+def _column(out: Compilation, event: type[Event], name: str, annotation: Any, at: str) -> Column | None:
+    place = event._holdfast_place
+    nullable, kind = False, annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        options = [a for a in typing.get_args(annotation) if a is not type(None)]
+        nullable = len(options) < len(typing.get_args(annotation))
+        kind = options[0] if len(options) == 1 else annotation
+    if kind not in _TYPES:
+        out.report(
+            "HF111",
+            f"column `{name}` has type {getattr(kind, '__name__', kind)!s}, which a schema cannot hold.",
+            at,
+            place=place,
+            has=[t.__name__ for t in _TYPES],
+        )
+        return None
+    spec = getattr(event, name, None)
+    if spec is not None and not isinstance(spec, FieldSpec):
+        out.report(
+            "HF111",
+            f"column `{name}` has a default {spec!r}; events have none.",
+            at,
+            place=place,
+            hint="use hf.field(...), or `| None` for a column that may be missing",
+        )
+        spec = None
+    spec = spec or FieldSpec()
+    type_ = _TYPES[kind]
+    for message in _contradictions(name, type_, nullable, spec):
+        out.report("HF111", message, at, place=place)
+    scale = spec.scale if type_ in ("decimal", "float") else None
+    if type_ == "decimal" and scale is None:
+        scale = 2
+        out.report(
+            "HF112",
+            f"column `{name}` is a Decimal without scale; 2 places are inferred.",
+            at,
+            place=place,
+            hint=f"say it: `{name}: Decimal = hf.field(scale=2)`",
+            severity="warning",
+        )
+    return Column(
+        name,
+        type_,
+        nullable,
+        cast(Role, spec.role),
+        scale,
+        spec.ge,
+        spec.le,
+        spec.max_length,
+        spec.one_of,
+        spec.doc,
+    )
+
+
+def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpec) -> list[str]:
+    """Return what was said of a column and cannot hold together."""
+    marked = f"column `{name}` is marked hf.{spec.role}() and"
+    found = []
+    if spec.role in ("event_time", "arrival_time") and type_ != "time":
+        found.append(f"{marked} must be a datetime.")
+    if spec.role == "event_id" and type_ not in ("string", "int"):
+        found.append(f"{marked} must be str or int.")
+    if spec.role != "value" and nullable:
+        found.append(f"{marked} cannot be `| None`.")
+    if spec.scale is not None and (
+        type_ not in ("decimal", "float") or not _is_whole(spec.scale) or not 0 <= spec.scale <= _MOST_PLACES
+    ):
+        found.append(f"column `{name}` declares scale {spec.scale}; Decimal and float columns take 0 to 9.")
+    bounds = [bound for bound in (spec.ge, spec.le) if bound is not None]
+    if any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
+        found.append(f"column `{name}` has a bound that is no number: ge={spec.ge!r}, le={spec.le!r}.")
+    elif bounds and type_ not in _NUMBERS:
+        found.append(f"column `{name}` is {type_} and cannot have bounds.")
+    elif spec.ge is not None and spec.le is not None and spec.ge > spec.le:
+        found.append(f"column `{name}` has ge={spec.ge} above le={spec.le}.")
+    if spec.one_of is not None and type_ != "string":
+        found.append(f"column `{name}` is {type_}; one_of is for texts.")
+    if spec.max_length is not None and type_ != "string":
+        found.append(f"column `{name}` is {type_}; max_length is for texts.")
+    return found
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

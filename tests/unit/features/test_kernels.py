@@ -1,0 +1,117 @@
+"""Kernels on small arrays: limits, ordering, edges."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.features import kernels
+
+COMPILED = pytest.mark.parametrize(
+    "run", [kernels.window_values, kernels.window_values.py_func], ids=["compiled", "plain"]
+)
+
+
+def run_one(
+    run: Any,
+    values: list[int],
+    *,
+    times: list[int] | None = None,
+    arrived: list[int] | None = None,
+    t: int = 1000,
+    known: int = 1000,
+    span: tuple[int, int, int] = (1000, 0, 0),
+    scale: int = 0,
+    max_events: int = kernels.MAX_EVENTS,
+) -> tuple[tuple[int, int], list[float]]:
+    """Run one entity, one window and one lane; all six aggregates."""
+    m = len(values)
+    at = np.array(times or range(m), np.int64)
+    out = np.full((6, 1), np.nan)
+    verdict = run(
+        at, at if arrived is None else np.array(arrived, np.int64), np.array([0, m]),
+        np.array([t]), np.array([known]), np.array([0]), np.array([0, 1]),
+        np.array([span]), np.array([values], np.int64), np.empty((0, m), np.bool_),
+        np.array([[0, -1, scale, 0]]), np.arange(6).reshape(1, 1, 6),
+        out, out.view(np.int64), max_events, kernels.PATIENCE,
+    )  # fmt: skip
+    return tuple(verdict), out[:, 0].tolist()
+
+
+@COMPILED
+def test_aggregates_of_a_window(run: Any) -> None:
+    verdict, values = run_one(run, [150, 250, -100], scale=2)
+
+    assert verdict == (kernels.OK, 0)
+    assert values == [3.0, 3.0, 1.0, math.sqrt(195000 / 60000), -1.0, 2.5]
+
+
+@COMPILED
+def test_std_is_exact_where_floats_cancel(run: Any) -> None:
+    _, values = run_one(run, [2**32, 2**32 - 1, 2**32])
+
+    assert values[kernels.STD] == math.sqrt(2 / 6)
+
+
+@COMPILED
+def test_std_of_one_event_is_missing(run: Any) -> None:
+    _, values = run_one(run, [7])
+
+    assert math.isnan(values[kernels.STD])
+    assert values[kernels.MEAN] == 7.0
+
+
+@COMPILED
+def test_an_event_at_t_is_outside_and_one_at_the_far_edge_inside(run: Any) -> None:
+    _, values = run_one(run, [1, 2, 4, 8], times=[89, 90, 99, 100], t=100, span=(10, 0, 0))
+
+    assert values[kernels.SUM] == 6.0
+
+
+@COMPILED
+def test_an_event_is_seen_from_the_instant_it_arrives(run: Any) -> None:
+    _, values = run_one(
+        run, [1, 2, 4], times=[1, 2, 3], arrived=[50, 51, 49], t=100, known=50, span=(100, 0, 0)
+    )
+
+    assert values[kernels.SUM] == 5.0
+
+
+@COMPILED
+def test_window_that_is_too_full_is_refused(run: Any) -> None:
+    assert run_one(run, [1, 1, 1], max_events=4)[0] == (kernels.OK, 0)
+    assert run_one(run, [1, 1, 1], max_events=3)[0] == (kernels.TOO_MANY, 0)
+
+
+@COMPILED
+@pytest.mark.parametrize("value", [2**32 + 1, -(2**32) - 1])
+def test_value_beyond_the_fixed_point_limit_is_refused(run: Any, value: int) -> None:
+    assert run_one(run, [1, value])[0] == (kernels.TOO_LARGE, 0)
+
+
+def test_read_only_arrays_run_on_the_one_compiled_signature() -> None:
+    codes = np.array([1, 0])
+    codes.flags.writeable = False
+
+    kernels.counting_order(codes, 2)
+    run_one(kernels.window_values, [1])
+
+    assert len(kernels.counting_order.signatures) == len(kernels.window_values.signatures) == 1
+
+
+@pytest.mark.parametrize(
+    "run", [kernels.counting_order, kernels.counting_order.py_func], ids=["compiled", "plain"]
+)
+def test_counting_order_is_stable_and_leaves_out_negative_codes(run: Any) -> None:
+    order, start = run(np.array([2, -1, 0, 2, 0]), 3)
+
+    assert order.tolist() == [2, 4, 0, 3]
+    assert start.tolist() == [0, 2, 2, 4]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 9])
+def test_ascending_is_a_stable_sort(size: int) -> None:
+    keys = np.arange(size) * 5 % 3
+
+    assert kernels.ascending(keys).tolist() == sorted(range(size), key=lambda i: keys[i])
