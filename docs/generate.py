@@ -55,8 +55,8 @@ def cli_page() -> str:
         "# Command line",
         "",
         "Every command takes `--project DIR` (by default this folder or the nearest one above with a",
-        "`project.py`) and, where it shows something, `--json`. Exit status: 0 done, 1 refused or failed, 2 the",
-        "command was not understood, 130 stopped by Ctrl-C.",
+        "`project.py`) and, where it shows something, `--json`. Exit status: 0 done, 1 refused or failed, 2",
+        "the command was not understood, 130 stopped by Ctrl-C.",
     ]
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         shown = runner.invoke(app, [name, "--help"], prog_name="holdfast")
@@ -136,8 +136,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "`holdfast.toml` beside `project.py` says where the state of a project lies. Without the file, or",
-        "without a line in it, the default holds; an environment variable overrides both. Paths are relative to",
-        "the folder of `project.py`.",
+        "without a line in it, the default holds; an environment variable overrides both. Paths are",
+        "relative to the folder of `project.py`.",
         "",
         "| setting | default | environment | what lies there |",
         "|---|---|---|---|",

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ SHORTER = {
     'horizon="7d"': 'horizon="3d"',
     'hf.TimeSplit(test="8d", validation="5d")': 'hf.TimeSplit(test="6d", validation="4d")',
     '"n_estimators": 400': '"n_estimators": 30',
+    "n_jobs=2": "n_jobs=1",  # the threads of a busy machine wait for each other
     'hf.metric("average_precision") >= 0.50': 'hf.metric("average_precision") >= 0.02',
     'hf.metric("auc") >= 0.85': 'hf.metric("auc") >= 0.5',
     'hf.metric("average_precision") >= hf.champion() - 0.01': (
@@ -94,12 +95,29 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(folder, since, until, **totals)
 
 
+def copy_of(world: World, folder: Path) -> World:
+    shutil.copytree(world.folder, folder)
+    return replace(world, folder=folder)
+
+
+@pytest.fixture(scope="session")
+def trained_again(built: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A second version, by one of those who may approve."""
+    world = copy_of(built, tmp_path_factory.mktemp("again") / "fraud")
+    world.open().train("fraud", seed=8, by="ana", params={"num_leaves": 7})
+    return world
+
+
 @pytest.fixture
 def world(built: World, tmp_path: Path) -> World:
     """A copy of the built system, to change."""
-    folder = tmp_path / "fraud"
-    shutil.copytree(built.folder, folder)
-    return World(folder, built.since, built.until, built.transactions, built.chargebacks)
+    return copy_of(built, tmp_path / "fraud")
+
+
+@pytest.fixture
+def rivals(trained_again: World, tmp_path: Path) -> World:
+    """A copy of the system with two versions, to change."""
+    return copy_of(trained_again, tmp_path / "fraud")
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def _logistic(x: Floats, y: Floats, w: Floats, a: float, b: float) -> tuple[floa
 def _newton(x: Floats, y: Floats, w: Floats, a: float, b: float, *, damped: bool) -> tuple[float, float]:
     """Newton's method for weighted logistic regression; damped, it halves steps that raise the loss."""
     wx = w * x
-    wy, wxy = dot(w, y), dot(wx, y)
+    wy, wxy, whole = dot(w, y), dot(wx, y), float(w.sum())
 
     def loss(a: float, b: float) -> float:
         return dot(w, np.logaddexp(0.0, a + b * x)) - a * wy - b * wxy
@@ -118,7 +118,8 @@ def _newton(x: Floats, y: Floats, w: Floats, a: float, b: float, *, damped: bool
             while loss(a + step_a, b + step_b) > now + 1e-12 * abs(now) and halvings < 40:
                 step_a, step_b, halvings = step_a / 2, step_b / 2, halvings + 1
         a, b = a + step_a, b + step_b
-        if abs(step_a) + abs(step_b) < 1e-5 * (1 + abs(a) + abs(b)):
+        is_small = abs(step_a) + abs(step_b) < 1e-5 * (1 + abs(a) + abs(b))
+        if is_small and g0 * step_a + g1 * step_b < 1e-8 * whole:
             return a, b  # the error is of the order of the last step's square
     return math.nan, math.nan
 

@@ -24,11 +24,8 @@ def forge(world: World, **changes: Any) -> str:
     lake = world.open().wiring.lake
     row = lake.read(PREDICTIONS).sort("score", "key").tail(1)
     later = {"attempt": "a-forged", "answered_us": int(row["answered_us"][0]) + 1, **changes}
-    forged = row.with_columns(
-        pl.lit(pl.Series([value], dtype=row.schema[name])).first().alias(name)
-        for name, value in later.items()
-    )
-    lake.append(PREDICTIONS, forged.select(row.columns), app="forger", batch=1)
+    row = row.with_columns(pl.Series(name, [value], dtype=row.schema[name]) for name, value in later.items())
+    lake.append(PREDICTIONS, row, app="forger", batch=1)
     return str(row["prediction_id"][0])
 
 
@@ -62,9 +59,8 @@ def test_lineage_names_approver_run_dataset_and_events(explained: Explanation) -
 
 
 def test_request_is_shown_in_its_own_units(built: World, explained: Explanation) -> None:
-    stored = built.open().wiring.lake.read(
-        "transactions", where=pl.col("tx_id") == explained.request["tx_id"]
-    )
+    same = pl.col("tx_id") == explained.request["tx_id"]
+    stored = built.open().wiring.lake.read("transactions", where=same)
 
     assert explained.request["amount"] == stored["amount"][0] / 100
 

@@ -91,15 +91,14 @@ def test_failed_gate_keeps_the_run_and_registers_nothing(world: World) -> None:
     assert last.reason.startswith("gates failed")
 
 
-def test_second_training_is_compared_with_the_champion_on_the_same_rows(world: World) -> None:
-    result = world.open().train("fraud", seed=8, by="eva", params={"num_leaves": 7})
+def test_second_training_is_compared_with_the_champion_on_the_same_rows(trained_again: World) -> None:
+    run = trained_again.open().wiring.registry.list_runs("fraud")[-1].payload
 
-    assert result.run.champion_name == "fraud@1"
-    assert result.run.champion is not None
-    assert set(result.run.champion) == set(result.run.metrics)
-    relative = next(g for g in result.run.gates if g.gate.relative)
-    assert relative.outcome == "passed"
-    assert relative.limit == pytest.approx(result.run.champion["average_precision"] - 0.5)
+    assert run["champion_name"] == "fraud@1"
+    assert set(run["champion"]) == set(run["metrics"])
+    relative = next(g for g in run["gates"] if g["gate"]["relative"])
+    assert relative["outcome"] == "passed"
+    assert relative["limit"] == pytest.approx(run["champion"]["average_precision"] - 0.5)
 
 
 def test_champion_scores_the_test_part_by_its_own_features(world: World) -> None:
@@ -131,22 +130,26 @@ def test_same_seed_and_data_give_the_same_files(world: World) -> None:
     assert (first / "model.txt").read_bytes() == (bundles / one.run.bundle / "model.txt").read_bytes()
 
 
-def test_author_cannot_approve_and_nobody_deploys_the_unapproved(world: World) -> None:
-    workspace = world.open()
-    workspace.train("fraud", seed=3, by="ana")
-
+def test_author_cannot_approve(rivals: World) -> None:
     with pytest.raises(RefusedError, match="`ana` is the author"):
-        workspace.approve("fraud", 2, by="ana", reason="mine")
+        rivals.open().approve("fraud", 2, by="ana", reason="mine")
+
+
+def test_nobody_approves_without_the_role(rivals: World) -> None:
     with pytest.raises(RefusedError, match="`eva` may not approve"):
-        workspace.approve("fraud", 2, by="eva", reason="fine")
-    with pytest.raises(HoldfastError) as caught:
-        workspace.deploy("fraud", 2, by="ana")
+        rivals.open().approve("fraud", 2, by="eva", reason="fine")
+
+
+def test_unapproved_version_is_not_deployed(rivals: World) -> None:
+    with pytest.raises(RefusedError) as caught:
+        rivals.open().deploy("fraud", 2, by="ana")
+
     assert caught.value.code == "HF401"
+    assert [v.aliases for v in rivals.open().models("fraud")] == [("champion",), ()]
 
 
-def test_rejected_version_is_never_deployed(world: World) -> None:
-    workspace = world.open()
-    workspace.train("fraud", seed=3, by="eva")
+def test_rejected_version_is_never_deployed(rivals: World) -> None:
+    workspace = rivals.open()
     workspace.reject("fraud", 2, by="ana", reason="worse abroad")
 
     with pytest.raises(ConflictError) as caught:
@@ -155,9 +158,8 @@ def test_rejected_version_is_never_deployed(world: World) -> None:
     assert caught.value.code == "HF302"
 
 
-def test_challenger_answers_nothing_and_leaves_the_champion(world: World) -> None:
-    workspace = world.open()
-    workspace.train("fraud", seed=3, by="eva")
+def test_challenger_leaves_the_champion(rivals: World) -> None:
+    workspace = rivals.open()
     workspace.approve("fraud", 2, by="ben", reason="fine")
 
     workspace.deploy("fraud", 2, by="ben", challenger=True)
@@ -232,17 +234,16 @@ def test_dry_run_writes_nothing(world: World) -> None:
     assert workspace.wiring.lake.version(PREDICTIONS) == before
 
 
-def test_answers_of_a_second_version_leave_those_of_the_first(world: World) -> None:
-    before = records(world).sort("key")
-    workspace = world.open()
-    workspace.train("fraud", seed=3, by="eva", params={"num_leaves": 7})
+def test_answers_of_a_second_version_leave_those_of_the_first(rivals: World) -> None:
+    before = records(rivals).sort("key")
+    workspace = rivals.open()
     workspace.approve("fraud", 2, by="ben", reason="fine")
     workspace.deploy("fraud", 2, by="ben")
 
-    report = workspace.predict("fraud", since=world.since, until=world.until)
+    report = workspace.predict("fraud", since=rivals.since, until=rivals.until)
 
     assert (report.version, report.repeated, report.predicted) == (2, 0, before.height)
-    assert records(world).filter(pl.col("version") == 1).sort("key").equals(before)
+    assert records(rivals).filter(pl.col("version") == 1).sort("key").equals(before)
     one = workspace.performance("fraud", version=1)
     two = workspace.performance("fraud", version=2)
     assert (one.predictions, two.predictions) == (before.height, before.height)
@@ -256,17 +257,20 @@ def test_answers_of_a_second_version_leave_those_of_the_first(world: World) -> N
 
 def test_prediction_uses_the_schema_its_version_was_trained_on(world: World) -> None:
     world.edit(
-        ("    country: str | None = hf.field(max_length=2)\n", ""), ('"country": x.country,', '"thing": 1.0,')
-    )
-    world.edit(
-        ("country_count_30d", "terminal_count_30d"), ('key=["card_id", "country"]', 'key="terminal_id"')
+        ("    country: str | None = hf.field(max_length=2)\n", ""),
+        ('"country": x.country,', '"thing": 1.0,'),
+        ('key=["card_id", "country"]', 'key=["card_id", "channel"]'),
     )
     workspace = world.open()
     workspace.apply(by="eva")
 
-    report = workspace.predict("fraud", since=world.since, until=world.until)
+    report = workspace.predict("fraud", since="2026-01-20", until="2026-01-21")
 
-    assert report.repeated == report.rows
+    assert report.predicted == report.rows > 0
+    assert report.first_id is not None
+    explained = workspace.why(report.first_id)
+    assert explained.is_equal
+    assert "country" in explained.request
 
 
 def test_logged_batch_is_applied_before_anything_is_predicted(
@@ -278,9 +282,11 @@ def test_logged_batch_is_applied_before_anything_is_predicted(
         "t-new,2026-02-10T10:00:00Z,c-1,m-1,,present,5.00,PT\n"
     )
     workspace = world.open()
-    monkeypatch.setattr(
-        workspace.wiring.lake, "append", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+
+    def killed(*args: Any, **kwargs: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workspace.wiring.lake, "append", killed)
     with pytest.raises(KeyboardInterrupt):
         workspace.ingest("transactions", source)
 

@@ -162,6 +162,16 @@ def test_calibration_slope_is_found_from_far_away() -> None:
     assert math.isfinite(slope)
 
 
+def test_calibration_slope_is_found_where_plain_steps_run_away() -> None:
+    y = np.array([1, 0, 1, 0, 0, 0, 0, 0], dtype=float)
+    score = np.array([0.99, 0.1, 0.1, 0.68469626, 0.20117188, 0.9, 0.5, 0.01])
+    weight = np.array([1, 1, 2, 1.9375, 4.2265625, 2, 1.25, 1])
+
+    found = evaluate(Scored(y, score, weight, np.zeros(8, dtype=np.int64)), "binary")
+
+    assert found["calibration_slope"] == pytest.approx(0.126934, abs=1e-5)
+
+
 def test_values_of_metrics_are_nan_where_not_defined() -> None:
     values = as_values({"auc": Interval(None), "brier": Interval(0.1, 0.0, 0.2)})
 

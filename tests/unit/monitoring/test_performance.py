@@ -1,0 +1,93 @@
+"""Measured performance joins the last answer with outcomes as they had arrived."""
+
+import polars as pl
+import pytest
+
+from holdfast.datasets.label import Label
+from holdfast.datasets.spine import event_spine
+from holdfast.events.source import ARRIVED, Source
+from holdfast.kernel.schema import Column, Schema
+from holdfast.kernel.time import DAY
+from holdfast.monitoring.performance import Performance, measure
+
+PAYMENT = Schema(
+    "Payment", (Column("id", "string", role="event_id"), Column("at", "time", role="event_time"))
+)
+REPORT = Schema("Report", PAYMENT.columns)
+PAYMENTS, REPORTS = Source("payments", PAYMENT, known_after=0), Source("reports", REPORT, known_after=0)
+LABEL = Label("reports", 2 * DAY, key="id", absent=0.0, censored_by="block")
+
+
+def events(rows: list[tuple[str, int, int]]) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, schema={"id": pl.String, "at": pl.Int64, ARRIVED: pl.Int64}, orient="row")
+    return frame.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
+
+
+def answer(key: str, t: int, score: float, **other: object) -> dict[str, object]:
+    return {
+        "key": key,
+        "attempt": "a-1",
+        "t_us": t,
+        "known_at_us": t,
+        "score": score,
+        "decision": "allow",
+        "exposure": "batch",
+        "answered_us": t + 1,
+        **other,
+    }
+
+
+def measured(
+    answers: list[dict[str, object]], outcomes: list[tuple[str, int, int]], as_of: int
+) -> Performance:
+    records = pl.DataFrame(answers)
+    rows = records.select(pl.col("key"), pl.col("t_us")).unique(maintain_order=True).rows()
+    spine = event_spine(PAYMENTS, events([(key, t, t) for key, t in rows]))
+    return measure(
+        "m", 1, records, spine, LABEL, REPORTS, events(outcomes), as_of=as_of, k=10, expected={}, seed=1
+    )
+
+
+def test_only_mature_rows_are_measured() -> None:
+    answers = [answer("a", 0, 0.9), answer("b", DAY, 0.1), answer("c", 2 * DAY, 0.5)]
+
+    found = measured(answers, [("a", 0, DAY)], as_of=3 * DAY)
+
+    assert (found.predictions, found.mature, found.positives) == (3, 2, 1)
+    assert found.metrics["auc"].value == 1.0
+    assert (found.since, found.until) == (0, 2 * DAY + 1)
+
+
+def test_outcome_that_arrived_after_the_horizon_is_not_used() -> None:
+    found = measured([answer("a", 0, 0.9), answer("b", 0, 0.1)], [("a", 0, 2 * DAY + 1)], as_of=9 * DAY)
+
+    assert (found.mature, found.positives) == (2, 0)
+
+
+def test_last_attempt_at_a_key_counts() -> None:
+    first = answer("a", 0, 0.1, decision="allow", answered_us=5)
+    last = answer("a", 0, 0.9, decision="review", attempt="a-2", answered_us=6)
+
+    found = measured([last, first], [("a", 0, 0)], as_of=9 * DAY)
+
+    assert found.by_decision == {"review": (1, 1)}
+    assert found.predictions == 1
+
+
+@pytest.mark.parametrize(("exposure", "mature"), [("served", 0), ("batch", 1), ("holdout", 1)])
+def test_only_an_answer_that_was_acted_upon_censors(exposure: str, mature: int) -> None:
+    found = measured([answer("a", 0, 0.9, decision="block", exposure=exposure)], [], as_of=9 * DAY)
+
+    assert found.mature == mature
+
+
+def test_answer_without_decision_is_counted_as_none() -> None:
+    found = measured([answer("a", 0, 0.9, decision=None)], [], as_of=9 * DAY)
+
+    assert found.by_decision == {"none": (1, 0)}
+
+
+def test_nothing_mature_has_no_metrics() -> None:
+    found = measured([answer("a", 0, 0.9)], [], as_of=DAY)
+
+    assert (found.mature, found.metrics, found.by_decision) == (0, {}, {})
