@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from holdfast.features import kernels
@@ -200,6 +200,9 @@ def test_product_is_exact(a: int, b: int) -> None:
 
 
 @given(st.integers(0, 2**30 - 1) | st.just(0), limbs | st.just(0), limbs, limbs, st.booleans())
+@example(w3=0, w2=0, w1=2**31, w0=2**10, tie=False)  # half way between two doubles, and a little more
+@example(w3=0, w2=0, w1=2**31, w0=2**10 + 1, tie=False)
+@example(w3=0, w2=2**20, w1=0, w0=1, tie=True)
 def test_nearest_rounds_like_python(w3: int, w2: int, w1: int, w0: int, tie: bool) -> None:
     number = ((w3 * 2**32 + w2) * 2**32 + w1) * 2**32 + w0
     if tie and number >= 2**54:  # exactly half way between two doubles

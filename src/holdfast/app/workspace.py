@@ -365,4 +365,4 @@ def _instant(value: str | int | None) -> int | None:
         return parse_instant(value, assume_utc=True)
     except ValueError as error:
         hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC"
-        raise UsageError(f"{error}.", hint=hint) from None
+        raise UsageError(f"{value!r} is no time: {error}.", hint=hint) from None

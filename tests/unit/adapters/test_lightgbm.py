@@ -325,3 +325,16 @@ def test_trained_bundle_opens_and_scores_the_test_part_alike() -> None:
     }
     assert list(result.run.importance) == list(examples.NAMES)
     assert len(result.run.history["valid_0 binary_logloss"]) == 15
+
+
+def test_model_that_splits_on_nothing_but_missingness_is_accepted() -> None:
+    random = np.random.default_rng(3)
+    x = np.where(random.random((2_000, 1)) < 0.5, np.nan, random.normal(size=(2_000, 1)))
+    y = np.where(np.isnan(x[:, 0]), 0.9, 0.1) > random.random(2_000)
+    model = classifier(n_estimators=3, num_leaves=2).fit(x, y, feature_name=["seldom"])
+
+    content = FORMAT.export(model)
+
+    assert content is not None
+    assert re.search(rb"^threshold=inf", content, re.MULTILINE)
+    assert FORMAT.load(content).predict(x).shape == (2_000,)

@@ -10,10 +10,9 @@ from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import DAY
 from holdfast.monitoring.performance import Performance, measure
 
-PAYMENT = Schema(
-    "Payment", (Column("id", "string", role="event_id"), Column("at", "time", role="event_time"))
-)
-REPORT = Schema("Report", PAYMENT.columns)
+COLUMNS = (Column("id", "string", role="event_id"), Column("at", "time", role="event_time"))
+PAYMENT = Schema("Payment", COLUMNS)
+REPORT = Schema("Report", COLUMNS)
 PAYMENTS, REPORTS = Source("payments", PAYMENT, known_after=0), Source("reports", REPORT, known_after=0)
 LABEL = Label("reports", 2 * DAY, key="id", absent=0.0, censored_by="block")
 

@@ -131,8 +131,8 @@ def _check_tree(text: str, index: int, n_features: int) -> None:
         raise _broken(f"{where} splits on a feature that does not exist")
     if not all(0 <= kind < 16 for kind in integers["decision_type"]):
         raise _broken(f"{where} has a kind of split that does not exist")
-    if not all(map(math.isfinite, floats["threshold"])):
-        raise _broken(f"{where} has a threshold that is not finite")
+    if any(map(math.isnan, floats["threshold"])):  # infinite ones are written where only missing parts the rows
+        raise _broken(f"{where} has a threshold that is not a number")
     _check_categories(fields, floats["threshold"], integers["decision_type"], categorical, where)
 
 
