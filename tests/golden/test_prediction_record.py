@@ -38,9 +38,9 @@ SCHEMA = Schema(
         Column("amount", "decimal", scale=2, ge=0, le=1000),
     ),
 )
-MEASURE = Measure("spent_1d", "sum", Window(DAY), "amount")
+MEASURE = Measure("mean_1d", "mean", Window(DAY), "amount")
 VIEW = View("spending", "payments", Entity("card", ("card",)), (MEASURE,))
-FEATURES = (Feature("amount", col("amount")), Feature("spent_1d", col("spent_1d")))
+FEATURES = (Feature("amount", col("amount")), Feature("mean_1d", col("mean_1d")))
 PLAN = FeaturePlan(
     FeatureSet("f", "payments", FEATURES, ("spending",)), SCHEMA, (VIEW,), {"payments": SCHEMA}
 )
@@ -145,7 +145,7 @@ def test_frozen_rows_are_read_back() -> None:
     assert [record.key for record in found] == ["p-1", "p-3", "p-2"]
     assert found[2].features.tolist() == [999.99, 1.5]
     assert found[2].request == {"amount": 99_999, "at": NOON + 60_000_000, "card": "c-1", "id": "p-2"}
-    assert found[1].missing == ("spent_1d",)
+    assert found[1].missing == ("mean_1d",)
 
 
 def test_page_states_every_column_with_its_type() -> None:

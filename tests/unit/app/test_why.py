@@ -73,7 +73,6 @@ def test_row_with_missing_keys_has_empty_windows_and_is_equal(built: World) -> N
 
     assert found.is_equal
     assert "device_history" not in found.events
-    # What is missing is a null key's window, not a count of 0.
     assert {f.name for f in found.features if np.isnan(f.stored)} == set(found.answer["missing"])
 
 
