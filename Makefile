@@ -36,7 +36,7 @@ lint: $(DEV)  ## check style, types and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 bench: $(DEV)  ## measure; figures in build/figures/bench.json
 	@rm -f build/figures/bench.json

@@ -152,6 +152,36 @@ def test_tree_without_split_is_carried() -> None:
     assert len(set(FORMAT.load(content).predict(X))) == 1
 
 
+def test_split_on_missing_alone_has_an_infinite_threshold_and_is_carried() -> None:
+    x = np.where(np.arange(400) % 2, np.nan, np.arange(400.0))[:, np.newaxis]
+    model = classifier().fit(x, np.isnan(x[:, 0]).astype(float))
+    content = FORMAT.export(model)
+
+    assert content is not None
+    assert re.search(rb"threshold=inf\n", content)
+    np.testing.assert_array_equal(FORMAT.load(content).predict(x), model.booster_.predict(x))
+
+
+def test_infinite_category_set_is_refused(content: bytes) -> None:
+    kinds = re.search(rb"decision_type=([\d ]+)\n", content[content.index(b"num_cat=1") :])
+    assert kinds is not None
+    at = [int(kind) & 1 for kind in kinds[1].split()].index(1)
+    start = content.index(b"threshold=", content.index(b"num_cat=1"))
+    end = content.index(b"\n", start)
+    words = content[start + 10 : end].split(b" ")
+    size = len(words[at])
+    words[at] = b"inf"
+    sizes = re.search(rb"tree_sizes=(\d+)", content)
+    assert sizes is not None
+    assert content.index(b"num_cat=1") < content.index(b"Tree=1")
+    damaged = content[:start] + b"threshold=" + b" ".join(words) + content[end:]
+    grown = str(int(sizes[1]) + 3 - size).encode()
+    damaged = damaged.replace(b"tree_sizes=" + sizes[1], b"tree_sizes=" + grown, 1)
+
+    with pytest.raises(RefusedError, match="category set"):
+        FORMAT.load(damaged)
+
+
 def test_other_objects_are_left_to_other_formats() -> None:
     assert FORMAT.export(object()) is None
     assert FORMAT.export(None) is None

@@ -131,7 +131,8 @@ def _check_tree(text: str, index: int, n_features: int) -> None:
         raise _broken(f"{where} splits on a feature that does not exist")
     if not all(0 <= kind < 16 for kind in integers["decision_type"]):
         raise _broken(f"{where} has a kind of split that does not exist")
-    if any(map(math.isnan, floats["threshold"])):  # infinite ones are written where only missing parts the rows
+    # A threshold is infinite where only missing parts the rows.
+    if any(map(math.isnan, floats["threshold"])):
         raise _broken(f"{where} has a threshold that is not a number")
     _check_categories(fields, floats["threshold"], integers["decision_type"], categorical, where)
 
@@ -141,7 +142,7 @@ def _check_categories(
 ) -> None:
     """Check that every split by category names a set that exists, and that the sets are whole."""
     sets = [at for at, kind in zip(thresholds, kinds, strict=True) if kind & 1]
-    if not all(at == int(at) and 0 <= at < categorical for at in sets):
+    if not all(0 <= at < categorical and at == int(at) for at in sets):
         raise _broken(f"{where} splits on a category set that does not exist")
     if categorical:
         edges = _integers(fields, "cat_boundaries", where, categorical + 1)
