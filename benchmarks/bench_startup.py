@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: ``import holdfast`` and ``holdfast --help``, in fresh processes."""
+"""How long a user waits first: ``import holdfast`` and ``holdfast --help``, each in fresh processes."""
 
 from __future__ import annotations
 

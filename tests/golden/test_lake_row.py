@@ -88,6 +88,7 @@ def describe(lake: DeltaLake, table: str) -> dict[str, Any]:
     times = [name for name, kind in rows.schema.items() if kind == pl.Datetime("us", "UTC")]
     order = "origin" if table == QUARANTINE else "_origin"
     return {
+        "description": DeltaTable(place).metadata().description,
         "delta": json.loads(DeltaTable(place).schema().to_json()),
         "parquet": {name: str(kind) for name, kind in pl.read_parquet_schema(data).items()},
         "rows": rows.sort(order).with_columns(pl.col(times).to_physical()).to_dicts(),

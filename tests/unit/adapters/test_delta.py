@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from holdfast.adapters.delta import DeltaLake
 from holdfast.kernel.errors import ConflictError, ContractError, NotFoundError, UnavailableError
@@ -144,3 +145,18 @@ def test_note_is_kept_with_the_commit(lake: DeltaLake) -> None:
     lake.append("t", rows(1), app="a", batch=1, note={"input": "x.csv"})
 
     assert lake._open("t").history(1)[0]["input"] == "x.csv"
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [("holdfast lake row, version 2", "reads up to 1"), ("somebody's table", "is not of holdfast")],
+)
+def test_table_of_a_newer_version_or_another_maker_is_refused(
+    tmp_path: Path, description: str, said: str
+) -> None:
+    write_deltalake(tmp_path / "visits", pl.DataFrame({"a": [1]}), description=description)
+
+    with pytest.raises(ConflictError, match=said) as refused:
+        DeltaLake(tmp_path).read("visits")
+
+    assert refused.value.code == "HF304"

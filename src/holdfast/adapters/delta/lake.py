@@ -21,6 +21,9 @@ from holdfast.kernel.errors import (
     did_you_mean,
 )
 
+FORMAT = 1
+"""Version of the tables that are written, and the newest that is read; it stands in a table's description."""
+_DESCRIPTION = re.compile(r"holdfast lake row, version ([0-9]+)")
 ATTEMPTS = 20
 """Times a commit is tried while others commit too."""
 PINNED = 8
@@ -168,6 +171,7 @@ class DeltaLake:
                 frame,
                 mode="overwrite" if replace else "append",
                 schema_mode="overwrite" if replace else None if handle is None else "merge",
+                description=f"holdfast lake row, version {FORMAT}" if handle is None else None,
                 storage_options=self._options,
                 commit_properties=properties,
             )
@@ -194,6 +198,7 @@ class DeltaLake:
             if not DeltaTable.is_deltatable(place, storage_options=self._options):
                 return None
             handle = DeltaTable(place, storage_options=self._options)
+            _demand_format(table, handle)
             self._handles[table] = handle
         else:
             handle.update_incremental()
@@ -234,6 +239,24 @@ def _contended(table: str) -> ConflictError:
         code="HF301",
         hint="try again when fewer processes write to it",
     )
+
+
+def _demand_format(table: str, handle: DeltaTable) -> None:
+    """Refuse a table of another maker, or of a version that is yet to come."""
+    described = handle.metadata().description or ""
+    written = _DESCRIPTION.fullmatch(described)
+    if written is None:
+        raise ConflictError(
+            f"table `{table}` is not of holdfast: its description is {described!r}.",
+            code="HF304",
+            hint="use another folder for the lake",
+        )
+    if int(written[1]) > FORMAT:
+        raise ConflictError(
+            f"table `{table}` has row version {written[1]}; this version of holdfast reads up to {FORMAT}.",
+            code="HF304",
+            hint="upgrade holdfast",
+        )
 
 
 def _types(handle: DeltaTable) -> dict[str, pl.DataType]:
