@@ -15,6 +15,7 @@ FILE = "holdfast.toml"
 DEFAULTS = {
     "lake": "file:.holdfast/lake",
     "meta": "sqlite:.holdfast/meta.db",
+    "online": "lmdb:.holdfast/online",
     "journal": "file:.holdfast/journal",
     "bundles": "file:.holdfast/bundles",
 }
@@ -23,12 +24,13 @@ DEFAULTS = {
 SETTINGS = {
     "lake": "tables of events, quarantine and predictions, and datasets (Delta Lake)",
     "meta": "runs, versions, aliases, approvals, history (SQL)",
-    "journal": "the batch log and staged rows",
+    "online": "the state that live features are read from (LMDB)",
+    "journal": "what was accepted live, the batch log and staged rows",
     "bundles": "model bundles by content",
 }
 """What lies in each store."""
 
-_SCHEMES = {"lake": "file", "meta": "sqlite", "journal": "file", "bundles": "file"}
+_SCHEMES = {"lake": "file", "meta": "sqlite", "online": "lmdb", "journal": "file", "bundles": "file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Settings:
     folder: Path
     lake: Path
     meta: Path
+    online: Path
     journal: Path
     bundles: Path
 

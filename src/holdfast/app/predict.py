@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
 
+from holdfast.app.state import settled_in_lake
 from holdfast.app.wire import Wiring
 from holdfast.datasets.spine import event_spine, event_time_of
 from holdfast.events.ingest import apply_logged
@@ -37,11 +40,7 @@ def predict_interval(
         raise NotFoundError(
             f"source `{source.name}` holds no events.", hint=f"holdfast ingest {source.name} PATH"
         )
-    with wiring.batch_log.lease():
-        # What was logged is applied first: rows of a recorded batch must not appear after the answer.
-        if not dry_run:
-            apply_logged(lake=wiring.lake, log=wiring.batch_log, staging=wiring.staging)
-        known = max((batch.number for batch in wiring.batch_log.entries()), default=0)
+    with _known_batch(wiring, dry_run) as known:
         return predict_batch(
             version.model,
             version.number,
@@ -55,6 +54,19 @@ def predict_interval(
             progress=progress,
             dry_run=dry_run,
         )
+
+
+@contextmanager
+def _known_batch(wiring: Wiring, dry_run: bool) -> Iterator[int]:
+    """Give the last batch whose rows may be seen; nobody adds rows to it or to one before."""
+    if wiring.hand_over.is_served():
+        yield settled_in_lake(wiring)  # the worker holds the shard, and goes on behind this batch
+        return
+    with wiring.batch_log.lease():
+        # What was logged is applied first: rows of a recorded batch must not appear after the answer.
+        if not dry_run:
+            apply_logged(lake=wiring.lake, log=wiring.batch_log, staging=wiring.staging)
+        yield wiring.batch_log.read().number
 
 
 def measure_performance(

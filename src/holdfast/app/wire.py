@@ -5,16 +5,18 @@ Each adapter is made when first used.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.adapters.bundles import BundleFolder
-from holdfast.adapters.clock import SystemClock
+from holdfast.adapters.clock import ScaledClock, SystemClock, write_state
 from holdfast.adapters.delta import DeltaLake
 from holdfast.adapters.delta.snapshots import DeltaSnapshots
 from holdfast.adapters.files.batch_log import BatchLogFile
+from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
 from holdfast.app.config import read_settings
@@ -27,7 +29,14 @@ from holdfast.training.bundle import Bundle, open_bundle
 from holdfast.training.ports import ModelFormat
 
 if TYPE_CHECKING:
+    from holdfast.adapters.journal import JournalFolder
+    from holdfast.adapters.lmdb import LmdbOnline
     from holdfast.adapters.sql.registry import SqlRegistry
+
+LOGGER = logging.getLogger("holdfast")
+
+CLOCK = Path(".holdfast", "clock.json")
+"""File of the scaled clock of a demo or test, below the project's folder; without it time is the system's."""
 
 
 class Wiring:
@@ -35,7 +44,7 @@ class Wiring:
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.settings = read_settings(folder)
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = clock or _clock_of(folder)
 
     @cached_property
     def lake(self) -> DeltaLake:
@@ -60,9 +69,28 @@ class Wiring:
         return SqlRegistry(f"sqlite:///{self.settings.meta}")
 
     @cached_property
+    def online(self) -> LmdbOnline:
+        """Generations of online state."""
+        from holdfast.adapters.lmdb import LmdbOnline
+
+        return LmdbOnline(self.settings.online)
+
+    @cached_property
     def batch_log(self) -> BatchLogFile:
         """Numbered batches of the one shard."""
         return BatchLogFile(self.settings.journal / "batches.log")
+
+    @cached_property
+    def journals(self) -> JournalFolder:
+        """What serving processes accepted, to be read by the worker."""
+        from holdfast.adapters.journal import JournalFolder
+
+        return JournalFolder(self.settings.journal)
+
+    @cached_property
+    def hand_over(self) -> HandOverFolder:
+        """Where batch loads are left for a running worker."""
+        return HandOverFolder(self.settings.journal / "handover")
 
     @cached_property
     def staging(self) -> StagingFolder:
@@ -103,6 +131,21 @@ class Wiring:
     def open_bundle(self, name: str) -> Bundle:
         """Return a bundle, every file checked against its manifest."""
         return open_bundle(self.bundles.load(name), self.formats)
+
+
+def set_clock(folder: Path, now_us: int, factor: float = 1.0) -> None:
+    """Let it be this instant now in every process of a project; for demos and tests only."""
+    write_state(folder / CLOCK, now_us, factor)
+
+
+def _clock_of(folder: Path) -> Clock:
+    """Return the system's clock, or the scaled one where a demo or test has left its file."""
+    path = folder / CLOCK
+    if not path.exists():
+        return SystemClock()
+    clock = ScaledClock(path)
+    LOGGER.info("time is scaled by %g and may jump: %s exists", clock.factor, path)
+    return clock
 
 
 def does_not_fit(source: str, reason: str) -> RefusedError:

@@ -28,7 +28,8 @@ from holdfast.events.source import BATCH
 from holdfast.kernel.errors import DefinitionError, Problem, RefusedError, UsageError
 from holdfast.kernel.ids import from_data, to_data
 from holdfast.kernel.ports import Clock, NoProgress, Progress
-from holdfast.kernel.time import parse_instant
+from holdfast.kernel.time import parse_duration, parse_instant
+from holdfast.monitoring.drift import DriftReport
 from holdfast.monitoring.performance import Performance
 from holdfast.project.compilation import Compilation
 from holdfast.project.compile import compile_project
@@ -40,8 +41,10 @@ from holdfast.registry.alias import AliasName
 from holdfast.registry.ledger import verify
 from holdfast.registry.lookup import get_champion, get_run, get_version
 from holdfast.registry.ports import Definition
-from holdfast.registry.register import Outcome, approve, deploy, reject, set_challenger
+from holdfast.registry.register import Outcome, approve, deploy, reject, rollback, set_challenger
 from holdfast.registry.version import ModelVersion
+from holdfast.serving.parity import ParityReport
+from holdfast.serving.parity_trial import Trial
 from holdfast.serving.predict import PredictReport
 
 
@@ -189,6 +192,7 @@ class Workspace:
             progress=self.progress,
             fixed_point_bounded=project.fixed_point_columns(source),
             dry_run=dry_run,
+            hand_over=wiring.hand_over,
         )
 
     def quarantine(self, source: str | None = None, *, limit: int = 20) -> list[dict[str, Any]]:
@@ -307,6 +311,20 @@ class Workspace:
             clock=self.wiring.clock,
         )
 
+    def rollback(self, model: str, *, reason: str, to: int | None = None, by: str | None = None) -> Outcome:
+        """Bring an earlier champion back and bar the one that answers now."""
+        self._applied().model(model)
+        if to is not None:
+            self.wiring.open_bundle(get_version(self.wiring.registry, model, to).bundle)
+        return rollback(
+            self.wiring.registry,
+            model,
+            to=to,
+            by=self._actor(by),
+            reason=reason,
+            clock=self.wiring.clock,
+        )
+
     # --- inference and after --------------------------------------------------------------------------
 
     def _version(self, model: str, number: int | None) -> ModelVersion:
@@ -341,6 +359,48 @@ class Workspace:
         from holdfast.app.why import explain_prediction
 
         return explain_prediction(self.wiring, prediction_id, version)
+
+    def parity(self, *, since: str | int | None = None, model: str | None = None) -> ParityReport:
+        """Recompute recorded predictions from the lake and compare every feature and score.
+
+        Parameters
+        ----------
+        since : a duration back from now, such as ``1h``, or an instant; of the answer, not of the event
+        """
+        from holdfast.app.parity import check_parity
+
+        if model is not None:
+            self.project.model(model)
+        return check_parity(self.wiring, since=self._since(since), model=model, progress=self.progress)
+
+    def try_out_parity(self, *, since: str | int | None = None, model: str | None = None) -> list[Trial]:
+        """Falsify a scratch copy of recorded predictions; parity must notice each time."""
+        from holdfast.app.parity import try_out_parity
+
+        return try_out_parity(self.wiring, since=self._since(since), model=model)
+
+    def drift(
+        self,
+        model: str,
+        *,
+        since: str | int | None = None,
+        until: str | int | None = None,
+        version: int | None = None,
+    ) -> DriftReport:
+        """Compare what a version was asked with what it was trained on."""
+        from holdfast.app.drift import measure_drift
+
+        chosen = self._version(model, version)
+        return measure_drift(self.wiring, chosen, since=self._since(since), until=_instant(until))
+
+    def _since(self, value: str | int | None) -> int | None:
+        """Return an instant from an instant, or from a duration back from now."""
+        if isinstance(value, str):
+            try:
+                return self.wiring.clock.now_us() - parse_duration(value)
+            except DefinitionError:
+                pass  # then it is an instant
+        return _instant(value)
 
     def performance(
         self,

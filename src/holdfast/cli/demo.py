@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.app.load import importable
+from holdfast.app.wire import set_clock
 from holdfast.app.workspace import Workspace
+from holdfast.cli.demo_live import LiveDemo
 from holdfast.cli.main import app
 from holdfast.cli.render import score_line
 from holdfast.kernel.errors import HoldfastError
@@ -35,18 +37,17 @@ PLANTED = {
 }
 """What each planted reason must be found as."""
 NOT_YET = (
-    "serve, up: live predictions over HTTP",
-    "parity: replay of served predictions",
-    "drift: inputs against the training profile",
-    "canary, rollback: guarded releases",
+    "canary: releases to a share of requests, guarded",
+    "retrain: by itself, when drift and labels ask for it",
 )
 
 
 class Demo:
     """One walk through the loop."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
         self.folder = folder
+        self.keep = keep
         self.failed: list[str] = []
         self.began = time.monotonic()
         self.start = 0
@@ -87,6 +88,8 @@ class Demo:
             shutil.rmtree(self.folder)
         self.say(f"$ holdfast init fraud {self.folder}")
         app(["init", "fraud", str(self.folder)], standalone_mode=False)
+        self.start = _first_day(self.folder)
+        self.move(HISTORY)
         self.run("validate")
         self.run("plan")
         self.run("apply", "--by", "eva")
@@ -121,6 +124,7 @@ class Demo:
         self.run("models", "fraud")
 
         self.stage(f"predict the next {AHEAD - HISTORY} days")
+        self.move(AHEAD)
         self.ingest(workspace, self.simulate(HISTORY, AHEAD, AHEAD))
         since, until = (format_instant(self.start + day * DAY) for day in (HISTORY, AHEAD))
         self.run("predict", "fraud", "--since", since, "--until", until)
@@ -141,6 +145,7 @@ class Demo:
         )
 
         self.stage(f"{MATURE - AHEAD} days later: the labels have matured")
+        self.move(MATURE)
         self.ingest(workspace, self.simulate(AHEAD, MATURE, MATURE))
         self.run("performance", "fraud", "--since", since, "--until", until)
         found = workspace.performance("fraud", since=since, until=until)
@@ -151,6 +156,8 @@ class Demo:
             f"measured average precision {measured.value:.3f}, chance {share:.3f}",
         )
         self.run("history")
+
+        LiveDemo(self, first_day=MATURE).walk(keep=self.keep)
         self.check(workspace.history().broken is None, "the history's chain of hashes is whole")
 
         self.say("\nnot yet:")
@@ -160,6 +167,10 @@ class Demo:
         self.say(f"\n{verdict} in {time.monotonic() - self.began:.0f} s; the project is in {self.folder}")
         return not self.failed
 
+    def move(self, day: int) -> None:
+        """Let it be the beginning of a day, for every process of the project."""
+        set_clock(self.folder, self.start + day * DAY)
+
     def simulate(self, first: int, last: int, known_until: int) -> dict[str, Any]:
         """Write the events of some days, as they were known on the last of them."""
         sys.modules.pop("simulator", None)
@@ -168,7 +179,6 @@ class Demo:
 
             folder = self.folder / "events" / f"days-{first:02d}-{known_until:02d}"
             manifest: dict[str, Any] = simulator.write(folder, first, last, known_until)
-            self.start = parse_instant(f"{simulator.FIRST_DAY}", assume_utc=True)
         transactions, chargebacks = manifest["transactions"], manifest["chargebacks"]
         reported = f"chargebacks reported until day {known_until}"
         self.say(f"  {transactions:,} transactions, {chargebacks:,} {reported}")
@@ -207,10 +217,19 @@ class Demo:
         return str(rows.sort("score", "prediction_id", descending=True)["prediction_id"][0])
 
 
+def _first_day(folder: Path) -> int:
+    """Return the instant at which the simulator's first day begins."""
+    sys.modules.pop("simulator", None)
+    with importable(folder.resolve()):
+        import simulator
+
+        return parse_instant(f"{simulator.FIRST_DAY}", assume_utc=True)
+
+
 def main() -> None:
-    """Run the demo in ``build/demo`` and exit with its verdict."""
+    """Run the demo in ``build/demo`` and exit with its verdict; ``--keep`` leaves everything running."""
     try:
-        held = Demo(Path("build/demo")).walk()
+        held = Demo(Path("build/demo"), keep="--keep" in sys.argv[1:]).walk()
     except HoldfastError as error:
         print(f"\n{error}", file=sys.stderr)
         held = False

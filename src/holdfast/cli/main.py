@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from holdfast.app.workspace import Workspace
+from holdfast.cli.common import HERE, By, Folder, Json, Model, Number
+from holdfast.cli.common import open_workspace as _open
+from holdfast.cli.common import show as _show
+from holdfast.cli.live import live
 
 app = typer.Typer(
     name="holdfast",
@@ -24,31 +25,6 @@ app = typer.Typer(
     help="From one project definition, the production system around a model.",
     epilog="Begin with: holdfast init fraud demo && cd demo && holdfast validate && holdfast plan",
 )
-
-Folder = Annotated[
-    Path, typer.Option("--project", "-C", help="Folder of the project.", show_default="this folder")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-By = Annotated[str | None, typer.Option("--by", help="Name recorded as acting; by default the login name.")]
-Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
-Number = Annotated[int, typer.Argument(help="Number of the version.", show_default=False)]
-HERE = Path()
-
-
-def _open(folder: Path) -> Workspace:
-    from holdfast.app.workspace import Workspace
-    from holdfast.cli.progress import make_progress
-
-    return Workspace(folder, progress=make_progress())
-
-
-def _show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
-    if as_json:
-        from holdfast.cli.render import to_json
-
-        typer.echo(json.dumps(to_json(value), indent=2, ensure_ascii=False))
-    else:
-        typer.echo(render(value))
 
 
 def _version(asked: bool) -> None:
@@ -325,13 +301,60 @@ def performance(
     version: Annotated[
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="`day`: one more row for each day.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure predictions on the labels that have matured, beside what was expected."""
     from holdfast.cli import render
+    from holdfast.kernel.errors import UsageError
 
+    if by not in (None, "day"):
+        raise UsageError(f"--by takes `day`, found {by!r}.")
     found = _open(folder).performance(model, since=since, until=until, version=version)
-    _show(found, as_json, render.performance)
+    _show(found, as_json, lambda shown: render.performance(shown, by is not None))
+
+
+@app.command(epilog="Example: holdfast serve --port 8000 --workers 2")
+def serve(
+    folder: Folder = HERE,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of processes that answer.")] = 1,
+    durability: Annotated[
+        str, typer.Option(help="What an answer survives: `process` ends, or `power` is lost.")
+    ] = "process",
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log every request.")] = False,
+) -> None:
+    """Answer predictions and accept events over HTTP, until SIGTERM or Ctrl-C; then drain."""
+    from holdfast.app.load import find_folder
+    from holdfast.kernel.errors import UsageError
+    from holdfast.server.supervise import Supervisor
+
+    if durability not in ("process", "power"):
+        raise UsageError(f"--durability takes `process` or `power`, found {durability!r}.")
+    Supervisor(
+        find_folder(folder),
+        host,
+        port,
+        workers,
+        "power" if durability == "power" else "process",
+        access_log,
+        say=typer.echo,
+    ).run()
+
+
+@app.command(epilog="Example: holdfast warmup")
+def warmup(as_json: Json = False) -> None:
+    """Compile the kernels once, or load them from the cache, so that no process waits for it later."""
+    from holdfast.app.warm import warm_up
+
+    def told(spent: Any) -> str:
+        return "\n".join(f"{name:<36}{seconds:8.2f} s" for name, seconds in spent.items())
+
+    _show(warm_up(), as_json, told)
+
+
+app.add_typer(live)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.training.metric import Interval
 
 _SHOWN_FEATURES = 12
+_UNBOUNDED = 2**63 - 1
 
 
 def to_json(value: Any) -> Any:
@@ -304,10 +305,11 @@ def why(found: Explanation) -> str:
     a, v = found.answer, found.version
     again = "the same" if all(a[n] == x for n, x in found.recomputed.items()) else "DIFFERS"
     known = a["known_batch"][0] if a["known_batch"] else "-"
+    live = a["known_at_us"] == _UNBOUNDED  # what a live answer could see is bounded by its batch alone
+    bound = "" if live else f"known at {format_instant(a['known_at_us'])}, "
     lines = [
         f"{v['name']} answered {score_line(a)} for {a['prediction_id']}",
-        f"  row time    {format_instant(a['t_us'])}, known at {format_instant(a['known_at_us'])}, "
-        f"batches up to {known}",
+        f"  row time    {format_instant(a['t_us'])}, {bound}batches up to {known}",
         f"  request     {', '.join(f'{k} {_value(x)}' for k, x in found.request.items())}",
         f"  answered    {format_instant(a['answered_us'])}, step {a['step']}, {a['exposure']}, "
         f"runtime {a['runtime']}",
@@ -373,8 +375,8 @@ def _value(value: Any) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
-def performance(found: Performance) -> str:
-    """Return measured beside expected metrics."""
+def performance(found: Performance, by_day: bool = False) -> str:
+    """Return measured beside expected metrics, and the same by day if asked."""
     share = found.positives / found.mature if found.mature else 0.0
     lines = [
         f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
@@ -390,4 +392,11 @@ def performance(found: Performance) -> str:
     lines.append(table(rows, head=("", "measured [95 %]", "expected [95 %]")))
     for name, (n, positive) in found.by_decision.items():
         lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")
+    if by_day:
+        head = ("day", "mature", "positive", *(name.replace("_", " ") for name in found.metrics))
+        shown = []
+        for each in found.days:
+            values = (metric(each.metrics.get(name)) for name in found.metrics)
+            shown.append((day(each.start), f"{each.mature:,}", f"{each.positives:,}", *values))
+        lines += ["", table(shown, head=head, right=range(1, len(head)))]
     return "\n".join(lines)

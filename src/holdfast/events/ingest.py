@@ -4,13 +4,15 @@ A chunk goes through five steps, and a process killed between any two of them lo
 accepted and refused rows are staged; the batch is logged; the refused rows are appended to the quarantine;
 the accepted ones to the source's table; the staged files are removed. Started again, it first applies what
 was logged and not applied, then goes on behind the last logged row of the same content.
+
+While a worker holds the shard, it is the one who numbers and applies: each staged chunk is handed to it, and
+its answer awaited.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -22,22 +24,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge
+from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
+from holdfast.events.handover import HandOver, Offer
 from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Chunk, Input, Lake, Staging
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN, Basis, Source
-from holdfast.kernel.errors import ContractError, DefinitionError, NotFoundError, UnavailableError
+from holdfast.kernel.errors import (
+    ConflictError,
+    ContractError,
+    DefinitionError,
+    NotFoundError,
+    UnavailableError,
+)
 from holdfast.kernel.ports import Clock, NoProgress, Progress
-from holdfast.kernel.time import DAY
 
 APP = "applier"
 """Name under which the applier's batches are recorded in the tables of the lake."""
 
 CHUNK_ROWS = 200_000
-REMEMBERED_ROWS = 16_000_000
-"""Rows whose ids one run remembers, 16 bytes each; ids of other days are read again from the lake."""
-
-FEW_IDS = 10_000
-"""Number of ids up to which the lake is asked for these alone."""
-
 STEPS = ("judged", "staged", "logged", "refused", "stored", "removed")
 """Steps of one chunk, in order, as the `faults` argument of `ingest` hears of them."""
 
@@ -203,6 +206,8 @@ def ingest(
     fixed_point_bounded: frozenset[str] = frozenset(),
     dry_run: bool = False,
     faults: Callable[[str], None] | None = None,
+    hand_over: HandOver | None = None,
+    catch_up: Callable[[], int] | None = None,
 ) -> IngestReport:
     """Ingest files of history into the lake table of a source.
 
@@ -213,6 +218,10 @@ def ingest(
         Columns that enter sum, mean, std or var, so that |value| x 10^scale is at most 2^32.
     dry_run : judge everything and write nothing
     faults : called with the name of each finished step (`STEPS`); tests die there
+    hand_over : where a worker that holds the shard takes loads; none means that it must be free
+    catch_up
+        What brings the lake up to what was logged, under the lease, and returns how many batches that took;
+        by default `apply_logged`, which refuses where received events wait for a worker.
 
     Returns
     -------
@@ -223,7 +232,7 @@ def ingest(
     ContractError
         If history has no arrival basis (HF211), or a file is damaged (HF200) or has other columns (HF209).
     ConflictError
-        If another process holds the shard (HF303).
+        If another process holds the shard (HF303) and no worker takes loads.
 
     Notes
     -----
@@ -247,12 +256,31 @@ def ingest(
     files = list(inputs)
     for file in files:
         check_columns(work.table, file.columns(), name=file.name, may_omit=file.may_omit)
-    with nullcontext() if dry_run else log.lease():
-        replayed = 0 if dry_run else apply_logged(lake=lake, log=log, staging=staging)
-        work.look_back()
-        return IngestReport(
-            source.name, tuple([work.ingest_file(file) for file in files]), basis, dry_run, replayed
-        )
+    if dry_run:
+        return work.ingest_files(files)
+    while True:
+        try:
+            with log.lease():
+                replayed = (
+                    apply_logged(lake=lake, log=log, staging=staging) if catch_up is None else catch_up()
+                )
+                return work.ingest_files(files, replayed)
+        except ConflictError as error:
+            if error.code != "HF303" or hand_over is None or not hand_over.is_served():
+                raise
+        try:
+            return work.ingest_files(files, hand_over=hand_over)
+        except _WorkerGoneError:
+            continue
+
+
+class _WorkerGoneError(Exception):
+    """The worker ended before it answered; what it logged is in the batch log."""
+
+
+def stored_columns(table: RuleTable) -> tuple[str, ...]:
+    """Return the columns of a source's lake table, in order."""
+    return (*table.columns, ARRIVED, BASIS, BATCH, ORIGIN)
 
 
 def apply_logged(*, lake: Lake, log: BatchLog, staging: Staging) -> int:
@@ -261,12 +289,22 @@ def apply_logged(*, lake: Lake, log: BatchLog, staging: Staging) -> int:
     Raises
     ------
     UnavailableError
-        If the staged rows of such a batch are gone.
+        If the staged rows of such a batch are gone, or it is one that only a worker can apply.
     """
     applied: dict[str, int] = {}
     staged = staging.list_names()
     count = 0
-    for batch in log.entries():
+    logged = log.read()
+    for batch in logged.batches:
+        if batch.number <= logged.settled:
+            continue
+        if batch.journal is not None:
+            raise UnavailableError(
+                f"batch {batch.number} was received live and its worker ended before it was in the lake.",
+                code="HF600",
+                at=batch.input,
+                hint="start the worker once: it first brings the lake up to date",
+            )
         tables = [
             (table, name)
             for table, name in ((QUARANTINE, batch.refused), (batch.source, batch.staged))
@@ -296,16 +334,17 @@ def apply_batch(batch: Batch, *, lake: Lake, staging: Staging) -> None:
     """Append the staged rows of a logged batch: quarantine first, then the source's table."""
     refused = staging.read(batch.refused) if batch.refused else None
     accepted = staging.read(batch.staged) if batch.staged else None
-    _append(batch, accepted, refused, lake, lambda step: None)
+    append_batch(batch, accepted, refused, lake)
 
 
-def _append(
+def append_batch(
     batch: Batch,
     accepted: pl.DataFrame | None,
     refused: pl.DataFrame | None,
     lake: Lake,
-    faults: Callable[[str], None],
+    faults: Callable[[str], None] = lambda step: None,
 ) -> None:
+    """Append the rows of a logged batch, as they were staged."""
     if refused is not None and refused.height:
         lake.append(QUARANTINE, refused, app=APP, batch=batch.number)
     faults("refused")
@@ -353,18 +392,37 @@ class _Work:
     faults: Callable[[str], None]
     number: int = 0
     logged: dict[str, tuple[int, Counts]] = field(default_factory=dict)
-    memory: _Memory = field(init=False)
+    memory: Memory = field(init=False)
+    hand_over: HandOver | None = None
+    seen: int = 0
 
-    def __post_init__(self) -> None:
-        self.memory = _Memory(self.source, self.lake, self.dry_run)
+    def ingest_files(
+        self, files: list[Input], replayed: int = 0, hand_over: HandOver | None = None
+    ) -> IngestReport:
+        """Ingest what is left of all files, as the holder of the shard or through the one who is."""
+        self.hand_over = hand_over
+        self.seen = self.lake.applied(self.source.name, app=APP) or 0
+        self.memory = Memory(self.source, self.lake, self.dry_run)
+        self.look_back()
+        return IngestReport(
+            self.source.name,
+            tuple([self.ingest_file(file) for file in files]),
+            self.basis,
+            self.dry_run,
+            replayed,
+        )
 
     def look_back(self) -> None:
         """Read from the log the last number, and how far each content of this source was logged."""
-        for batch in self.log.entries():
-            self.number = batch.number
-            if batch.source == self.source.name:
-                _, counts = self.logged.get(batch.input, (0, Counts()))
-                self.logged[batch.input] = (batch.last, counts + Counts.of_batch(batch.counts))
+        logged = self.log.read()
+        self.number = logged.number
+        self.logged = {
+            load.input: (load.last, Counts.of_batch(load.counts))
+            for load in logged.loaded().values()
+            if load.source == self.source.name
+        }
+        if self.hand_over is not None:
+            return
         for table in (self.source.name, QUARANTINE):
             applied = self.lake.applied(table, app=APP) or 0
             if applied > self.number:
@@ -393,32 +451,69 @@ class _Work:
         self.faults("judged")
         if self.dry_run:
             return counts
-        number = self.number + 1
-        good = good.with_columns(pl.lit(number, pl.Int64).alias(BATCH)).select(*self._stored_columns())
-        refused = refused.with_columns(pl.lit(number, pl.Int64).alias(BATCH)).select(*QUARANTINE_SCHEMA)
-        batch = Batch(
-            number,
-            self.source.name,
-            digest,
-            chunk.first,
-            chunk.last,
-            staged=self.staging.write(good) if good.height else "",
-            counts=counts.as_batch(),
-            refused=self.staging.write(refused) if refused.height else "",
+        if self.hand_over is not None:
+            return self._offer(self.hand_over, digest, chunk, good, refused, counts)
+        batch, good, refused = self._batch(
+            self.staging, self.number + 1, digest, chunk, good, refused, counts
         )
         self.faults("staged")
         self.log.append(batch)
-        self.number = number
+        self.number = batch.number
         self.faults("logged")
-        _append(batch, good, refused, self.lake, self.faults)
+        append_batch(batch, good, refused, self.lake, self.faults)
         for name in (batch.staged, batch.refused):
             if name:
                 self.staging.remove(name)
         self.faults("removed")
         return counts
 
-    def _stored_columns(self) -> tuple[str, ...]:
-        return (*self.table.columns, ARRIVED, BASIS, BATCH, ORIGIN)
+    def _batch(
+        self,
+        staging: Staging,
+        number: int,
+        digest: str,
+        chunk: Chunk,
+        good: pl.DataFrame,
+        refused: pl.DataFrame,
+        counts: Counts,
+    ) -> tuple[Batch, pl.DataFrame, pl.DataFrame]:
+        """Stage the rows of a batch and return it, with the rows as the lake stores them."""
+        numbered = pl.lit(number, pl.Int64).alias(BATCH)
+        good = good.with_columns(numbered).select(*stored_columns(self.table))
+        refused = refused.with_columns(numbered).select(*QUARANTINE_SCHEMA)
+        batch = Batch(
+            number,
+            self.source.name,
+            digest,
+            chunk.first,
+            chunk.last,
+            staged=staging.write(good) if good.height else "",
+            counts=counts.as_batch(),
+            refused=staging.write(refused) if refused.height else "",
+        )
+        return batch, good, refused
+
+    def _offer(
+        self,
+        hand_over: HandOver,
+        digest: str,
+        chunk: Chunk,
+        good: pl.DataFrame,
+        refused: pl.DataFrame,
+        counts: Counts,
+    ) -> Counts:
+        """Hand a chunk to the worker and wait until it is in the lake."""
+        batch, _, _ = self._batch(hand_over.staging, 0, digest, chunk, good, refused, counts)
+        self.faults("staged")
+        outcome = hand_over.submit(Offer(batch, self.seen))
+        if outcome is None:
+            for name in (batch.staged, batch.refused):
+                if name:
+                    hand_over.staging.remove(name)
+            raise _WorkerGoneError
+        if outcome.code:
+            raise ConflictError(outcome.message, code=outcome.code, at=self.source.name, hint=outcome.hint)
+        return Counts.of_batch(outcome.counts)
 
     def _judge(self, file: Input, chunk: Chunk) -> tuple[pl.DataFrame, pl.DataFrame, Counts]:
         """Return accepted rows, refused rows and what became of all."""
@@ -522,181 +617,3 @@ def _jsonable(value: Any) -> Any:
             return value.hex()
         case _:
             return str(value)
-
-
-# ------------------------------------------------------------------------------------------------ duplicates
-
-NEW, DUPLICATE, CLASH = 0, 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """(n,) whether each row is new, a duplicate, or clashes with other content; a sentence for each clash."""
-
-    kind: NDArray[np.uint8]
-    messages: list[str]
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is known of earlier events of one source, found by (event day, id).
-
-    Hashes of ids are kept by day, at most `REMEMBERED_ROWS` of them, days least recently used forgotten
-    first; they only say where to look. A row is compared with the stored row itself. A dry run stores nothing
-    to compare with, so rows of its own are compared by 64-bit hashes of their content.
-    """
-
-    source: Source
-    lake: Lake
-    dry_run: bool
-    days: OrderedDict[int, pl.DataFrame] = field(default_factory=OrderedDict)
-    size: int = 0
-
-    @property
-    def _id(self) -> str:
-        assert self.source.schema.event_id is not None
-        return self.source.schema.event_id.name
-
-    @property
-    def _at(self) -> str:
-        assert self.source.schema.event_time is not None
-        return self.source.schema.event_time.name
-
-    @property
-    def _content(self) -> list[str]:
-        return [name for name in self.source.schema.names if name != self._id]
-
-    def compare(self, rows: pl.DataFrame) -> Fate:
-        """Compare rows with one another, and with what the run and the lake hold."""
-        kind = np.zeros(rows.height, np.uint8)
-        messages: dict[int, str] = {}
-        rows = rows.with_row_index("_row").with_columns(self._day().alias("_day"))
-        rows = rows.with_columns(rows[self._id].hash(0).alias("_key"))
-        self._compare_known(rows, kind, messages)
-        self._compare_within(rows.filter(pl.Series(kind == NEW)), kind, messages)
-        return Fate(kind, [messages[int(row)] for row in np.flatnonzero(kind == CLASH)])
-
-    def add(self, rows: pl.DataFrame) -> None:
-        """Remember rows as stored."""
-        keys = rows.select(
-            self._day().alias("_day"),
-            pl.col(self._id).hash(0).alias("_key"),
-            pl.Series("_hash", self._hashes(rows), dtype=pl.UInt64),
-        )
-        for (day,), part in keys.partition_by("_day", as_dict=True, include_key=False).items():
-            known = self.days.get(day)
-            self.days[day] = part if known is None else pl.concat([known, part], rechunk=False)
-            self.days.move_to_end(day)
-            self.size += part.height
-        while self.size > REMEMBERED_ROWS and len(self.days) > 1 and not self.dry_run:
-            _, forgotten = self.days.popitem(last=False)
-            self.size -= forgotten.height
-
-    def _hashes(self, rows: pl.DataFrame) -> pl.Series:
-        if self.dry_run:
-            return rows.select(self._content).hash_rows(0)
-        return pl.repeat(0, rows.height, dtype=pl.UInt64, eager=True)
-
-    def _day(self) -> pl.Expr:
-        return pl.col(self._at).to_physical() // DAY
-
-    def _compare_known(self, rows: pl.DataFrame, kind: NDArray[np.uint8], messages: dict[int, str]) -> None:
-        days = rows["_day"].unique().sort().to_list()
-        self._recall([day for day in days if day not in self.days])
-        for day in days:
-            self.days.move_to_end(day)
-        known = pl.concat(
-            [self.days[day].with_columns(pl.lit(day, pl.Int64).alias("_day")) for day in days], rechunk=False
-        )
-        if not known.height:
-            return
-        maybe = rows.join(known.select("_day", "_key").unique(), on=["_day", "_key"], how="semi")
-        if not maybe.height:
-            return
-        settled = self._compare_stored(maybe, kind, messages)
-        if self.dry_run:
-            own = maybe.join(settled, on="_row", how="anti")
-            own = own.with_columns(self._hashes(own).alias("_hash"))
-            pairs = own.join(known, on=["_day", "_key"], suffix="_known")
-            same = (pairs["_hash"] == pairs["_hash_known"]).to_numpy()
-            kind[pairs["_row"].to_numpy()] = np.where(same, DUPLICATE, CLASH)
-            for row, name in pairs.filter(~same).select("_row", self._id).rows():
-                messages[row] = f"`{self._id}` {name!r} was seen with different content."
-
-    def _compare_stored(
-        self, maybe: pl.DataFrame, kind: NDArray[np.uint8], messages: dict[int, str]
-    ) -> pl.DataFrame:
-        """Compare with the rows of the lake; return which rows were found there."""
-        ids = maybe[self._id] if maybe.height <= FEW_IDS else None
-        stored = self._stored(maybe["_day"].unique().to_list(), list(self.source.schema.names), ids)
-        if stored is None:
-            return maybe.select("_row").clear()
-        first = stored.unique([self._id, "_day"], keep="any")
-        pairs = maybe.join(first, on=["_day", self._id], how="inner", suffix="_stored")
-        self._settle(pairs, "_stored", kind, messages)
-        return pairs.select("_row")
-
-    def _compare_within(self, rows: pl.DataFrame, kind: NDArray[np.uint8], messages: dict[int, str]) -> None:
-        if rows["_key"].n_unique() == rows.height:
-            return
-        first = rows.unique(["_day", self._id], keep="first", maintain_order=True)
-        if first.height == rows.height:
-            return
-        later = rows.join(first.select("_row"), on="_row", how="anti")
-        self._settle(
-            later.join(first, on=["_day", self._id], how="inner", suffix="_stored"), "_stored", kind, messages
-        )
-
-    def _settle(
-        self, pairs: pl.DataFrame, suffix: str, kind: NDArray[np.uint8], messages: dict[int, str]
-    ) -> None:
-        """Decide pairs of a row and an earlier one of the same id."""
-        if not pairs.height:
-            return
-        differs = pairs.select(
-            "_row", self._id, *(pl.col(name).ne_missing(pl.col(name + suffix)) for name in self._content)
-        )
-        any_differs = differs.select(pl.any_horizontal(self._content)).to_series()
-        kind[pairs["_row"].to_numpy()] = np.where(any_differs.to_numpy(), CLASH, DUPLICATE)
-        for row in differs.filter(any_differs).to_dicts():
-            listed = ", ".join(f"`{name}`" for name in self._content if row[name])
-            messages[row["_row"]] = (
-                f"`{self._id}` {row[self._id]!r} was seen with different content in {listed}."
-            )
-
-    def _recall(self, days: list[int]) -> None:
-        """Read the ids of days that are not remembered."""
-        if not days:
-            return
-        stored = self._stored(days, [self._id, self._at])
-        found = (
-            {}
-            if stored is None
-            else stored.select(
-                "_day",
-                pl.col(self._id).hash(0).alias("_key"),
-                pl.lit(0, pl.UInt64).alias("_hash"),
-            ).partition_by("_day", as_dict=True, include_key=False)
-        )
-        nothing = pl.DataFrame(schema={"_key": pl.UInt64, "_hash": pl.UInt64})
-        for day in days:
-            self.days[day] = found.get((day,), nothing)
-            self.size += self.days[day].height
-
-    def _stored(
-        self, days: list[int], columns: list[str], ids: pl.Series | None = None
-    ) -> pl.DataFrame | None:
-        """Return the lake's rows of these days, or None where it has no table yet."""
-        if self.lake.version(self.source.name) is None:
-            return None
-        at = pl.col(self._at)
-        span = at.is_between(_instant(min(days) * DAY), _instant((max(days) + 1) * DAY), closed="left")
-        if ids is not None:
-            span &= pl.col(self._id).is_in(ids.to_list())
-        rows = self.lake.read(self.source.name, columns, where=span)
-        rows = rows.with_columns(self._day().alias("_day"))
-        return rows.filter(pl.col("_day").is_in(days))
-
-
-def _instant(us: int) -> pl.Expr:
-    return pl.lit(us, pl.Int64).cast(pl.Datetime("us", "UTC"))

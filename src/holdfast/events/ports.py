@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+Blob = bytes | memoryview
+"""Online state of one entity, as the applier stores it without knowing what it says."""
 
 QUARANTINE = "_quarantine"
 """Lake table of rows that broke their contract, all sources together."""
@@ -141,17 +144,20 @@ class Lake(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One numbered unit of work of the applier: the rows of one range of one input.
+    """One numbered unit of work of the applier: one range of one input.
 
     Attributes
     ----------
     number : 1, 2, 3 ... without gaps within a shard
-    source : name of the source
-    input : digest of the input file
-    first, last : half-open row range within the input, ``[first, last)``
+    source : name of the source of loaded rows; empty for what was received live
+    input : digest of the input file, or ``journal:`` and the id of a journal
+    first, last
+        Half-open range within the input, ``[first, last)``: rows of a file, byte positions of a journal.
     staged : name of the staged file that holds the accepted rows until it is applied; empty if there are none
     refused : the same for the quarantined rows
-    counts : ``stored``, ``duplicates`` and, by code, ``HF...`` rows; together they are ``last - first``
+    counts
+        Of a file: ``stored``, ``duplicates`` and by code ``HF...`` rows; together they are ``last - first``.
+        Of a journal: its frames by kind, ``events``, ``predictions``, ``feedback`` and ``rejected``.
     """
 
     number: int
@@ -163,25 +169,164 @@ class Batch:
     counts: dict[str, int]
     refused: str = ""
 
+    @property
+    def journal(self) -> str | None:
+        """Id of the journal that was read, or None for rows of a file."""
+        return self.input.removeprefix(JOURNAL) if self.input.startswith(JOURNAL) else None
+
+
+JOURNAL = "journal:"
+"""What the input of a live batch begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How far one file was loaded into one source, all its batches together."""
+
+    source: str
+    input: str
+    last: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a batch log holds: a summary of the batches up to one, and those after it.
+
+    Attributes
+    ----------
+    through : batches up to this one are summarised in `loads` and `consumed`, and not listed
+    loads, consumed : how far files were loaded, and journals read, as of `through`
+    batches : those after it, in order
+    settled : every batch up to this one is wholly in the lake
+    """
+
+    through: int = 0
+    loads: tuple[Load, ...] = ()
+    consumed: dict[str, int] = field(default_factory=dict)
+    batches: tuple[Batch, ...] = ()
+    settled: int = 0
+
+    @property
+    def number(self) -> int:
+        """Number of the last batch; 0 before the first."""
+        return self.batches[-1].number if self.batches else self.through
+
+    def positions(self) -> dict[str, int]:
+        """Return, by journal, the position behind what was logged."""
+        out = dict(self.consumed)
+        for batch in self.batches:
+            if batch.journal is not None:
+                out[batch.journal] = batch.last
+        return out
+
+    def loaded(self) -> dict[tuple[str, str], Load]:
+        """Return, by source and input, how far files were logged."""
+        out = {(load.source, load.input): load for load in self.loads}
+        for batch in self.batches:
+            if batch.journal is None:
+                key = (batch.source, batch.input)
+                before = out[key].counts if key in out else {}
+                counts = {
+                    name: before.get(name, 0) + batch.counts.get(name, 0)
+                    for name in [*before, *(name for name in batch.counts if name not in before)]
+                }
+                out[key] = Load(*key, batch.last, counts)
+        return out
+
 
 class BatchLog(Protocol):
     """The numbered batches of one shard, appended before they are applied.
 
-    Durable when `append` returns. One holder at a time: `lease` refuses a second process with ConflictError
-    (HF303). A torn last entry, left by a killed process, is dropped when the lease is taken. Damage anywhere
-    else is refused, never skipped.
+    Durable when `append` returns; where it raises, nothing was recorded, and a kill meanwhile may leave the
+    first of its batches. One holder at a time: `lease` refuses a second process with ConflictError (HF303). A
+    torn last entry, left by a killed process, is dropped when the lease is taken. Damage anywhere else is
+    refused, never skipped. Bounded: `compact` replaces settled batches by their summary, so what `read`
+    returns grows with what is not settled, with the files ever loaded and with the journals that exist, not
+    with time.
     """
 
     def lease(self) -> AbstractContextManager[None]:
         """Hold the shard; released at exit or when the process dies."""
         ...
 
-    def append(self, batch: Batch) -> None:
-        """Record the batch."""
+    def append(self, *batches: Batch) -> None:
+        """Record batches, in one flush.
+
+        Raises
+        ------
+        UnavailableError
+            If the log cannot be written; none was recorded.
+        """
+        ...
+
+    def settle(self, number: int) -> None:
+        """Record that every batch up to this one is wholly in the lake."""
+        ...
+
+    def read(self) -> Logged:
+        """Return what the log holds; needs no lease."""
         ...
 
     def entries(self) -> Iterator[Batch]:
-        """Yield all batches in order."""
+        """Yield the batches that are not summarised, in order."""
+        ...
+
+    def compact(self, journals: Collection[str]) -> bool:
+        """Summarise settled batches if the log has grown long; return whether it was done.
+
+        Parameters
+        ----------
+        journals : those that exist; positions of others are forgotten
+        """
+        ...
+
+
+class EventId(NamedTuple):
+    """What duplicates are found by: the day of an event, and 16 bytes made of its source and id."""
+
+    day: int
+    digest: bytes
+
+
+class StateWriter(Protocol):
+    """The online state as the applier writes it, under the contract of `features.ports.OnlineWriter`."""
+
+    @property
+    def batch(self) -> int | None:
+        """The last batch committed, or None while the state is being filled."""
+        ...
+
+    def get(self, keys: Sequence[bytes]) -> Sequence[Blob]:
+        """Return the blob of each key, empty where there is none."""
+        ...
+
+    def find_ids(self, ids: Sequence[EventId]) -> Sequence[bytes]:
+        """Return the content digest stored for each id, empty where it is not known."""
+        ...
+
+    def fill(self, puts: Mapping[bytes, Blob], *, ids: Mapping[EventId, bytes] | None = None) -> None:
+        """Store blobs and ids under no batch, before the first commit."""
+        ...
+
+    def commit(
+        self,
+        batch: int,
+        puts: Mapping[bytes, Blob],
+        *,
+        ids: Mapping[EventId, bytes] | None = None,
+        forget_before: int | None = None,
+        verdicts: bytes | None = None,
+    ) -> bool:
+        """Store everything about a batch in one transaction; False if it was committed before."""
+        ...
+
+    def verdicts(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield (batch, verdicts) of later batches that still have them, in order."""
+        ...
+
+    def drop_verdicts(self, until: int) -> None:
+        """Forget the verdicts of batches up to this one."""
         ...
 
 

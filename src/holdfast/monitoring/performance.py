@@ -11,8 +11,21 @@ import polars as pl
 from holdfast.datasets.label import Label, attach_labels
 from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T
 from holdfast.events.source import Source
-from holdfast.kernel.time import DAY
-from holdfast.training.metric import Interval, Scored, evaluate_with_intervals, task_of
+from holdfast.kernel.time import DAY, SECOND
+from holdfast.training.metric import Interval, Scored, evaluate, evaluate_with_intervals, task_of
+
+RETRY_US = 60 * SECOND
+"""How long after the first answer another attempt is a retry of it, and its answer the one that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One UTC day of event time: mature records, positive ones, and metrics without intervals."""
+
+    start: int
+    mature: int
+    positives: int
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class Performance:
     by_decision : for each recommendation, mature records and positives among them
     metrics : with 95 % intervals
     expected : the same metrics as registered with the version
+    days : the same by day, oldest first
     """
 
     model: str
@@ -39,6 +53,19 @@ class Performance:
     by_decision: dict[str, tuple[int, int]]
     metrics: dict[str, Interval]
     expected: dict[str, Interval]
+    days: tuple[Day, ...] = ()
+
+
+def answers_of(records: pl.DataFrame) -> pl.DataFrame:
+    """Return the answer to each key that its outcome belongs to.
+
+    That is the first one that no fallback gave and that was not in the shadow; where it was retried within
+    `RETRY_US`, the last attempt.
+    """
+    given = records.filter((pl.col("step") == "champion") & (pl.col("exposure") != "shadow"))
+    first = pl.col("answered_us").min().over("key")
+    tried = given.filter(pl.col("answered_us") <= first + RETRY_US).sort("answered_us", "attempt")
+    return tried.unique("key", keep="last", maintain_order=True)
 
 
 def measure(
@@ -59,11 +86,11 @@ def measure(
 
     Parameters
     ----------
-    records : rows of the prediction table; the last attempt at each key counts
+    records : rows of the prediction table; `answers_of` says which of them count
     spine : rows with the label's key column, ``_t``, ``_known_at`` and ``_key``, one for each record
     outcomes : rows of the label's source
     """
-    last = records.sort("answered_us", "attempt").unique("key", keep="last", maintain_order=True)
+    last = answers_of(records)
     rows = spine.drop(T, KNOWN_AT)
     joined = last.join(rows, left_on="key", right_on=ROW_KEY, how="inner", maintain_order="left")
     joined = joined.with_columns(
@@ -92,4 +119,15 @@ def measure(
         by_decision,
         evaluate_with_intervals(scored, task_of(y), seed=seed) if len(y) else {},
         dict(expected),
+        _by_day(scored) if len(y) else (),
     )
+
+
+def _by_day(scored: Scored) -> tuple[Day, ...]:
+    days = []
+    for number in np.unique(scored.day):
+        on = scored.day == number
+        part = Scored(scored.y[on], scored.score[on], scored.weight[on], scored.day[on], scored.k)
+        found = evaluate(part, task_of(scored.y))
+        days.append(Day(int(number) * DAY, int(on.sum()), int((part.y > 0).sum()), found))
+    return tuple(days)

@@ -15,7 +15,7 @@ from holdfast.kernel.ports import Clock
 from holdfast.kernel.time import format_instant
 from holdfast.registry.alias import AliasName
 from holdfast.registry.approval import Approval, ApprovalPolicy, People, is_enough, may_approve
-from holdfast.registry.lookup import get_run, get_version
+from holdfast.registry.lookup import get_champion, get_run, get_version
 from holdfast.registry.ports import RegistryStore, RegistryView, RegistryWork
 from holdfast.registry.version import ModelVersion, State
 
@@ -224,6 +224,85 @@ def deploy(
         version = act.move(version, "champion", "deploy", {"revision": alias.revision, "previous": previous})
         act.withdraw(version)
         return Outcome(version, True, message)
+
+
+def rollback(
+    store: RegistryStore,
+    model: str,
+    *,
+    to: int | None = None,
+    by: str,
+    reason: str,
+    clock: Clock,
+    expected_revision: int | None = None,
+) -> Outcome:
+    """Bring an earlier champion back and bar the one that answers now.
+
+    No approval is asked for: the version that comes back was approved when it was deployed.
+
+    Parameters
+    ----------
+    to : number of the version; by default the champion before this one
+    expected_revision
+        Revision of the alias that the decision was made upon; by default the one at the time of the call.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such version, or no champion.
+    RefusedError
+        If it was never champion, or there is none before (HF401).
+    ConflictError
+        If another deployment came first (HF301), or the version was rejected or barred (HF302).
+
+    Notes
+    -----
+    One compare-and-set. Readers of the alias follow within their interval of looking.
+    """
+    _demand_words(by, reason)
+    if expected_revision is None:
+        expected_revision = _revision(store, model, "champion")
+    with store.transaction() as work:
+        failed = get_champion(work, model)
+        if to == failed.number:
+            return Outcome(failed, False, f"{failed.name} is the champion already")
+        chosen = get_version(work, model, _earlier_champion(work, failed) if to is None else to)
+        if chosen.state in ("registered", "approved"):
+            raise RefusedError(
+                f"`{chosen.name}` was never champion, so there is nothing to roll back to.",
+                code="HF401",
+                at=chosen.name,
+                has=(f"{chosen.name} ({chosen.state})",),
+                hint=f"holdfast deploy {model} {chosen.number}",
+            )
+        chosen.move("champion")
+        alias = work.compare_and_set(model, "champion", chosen.number, expected_revision)
+        act = _Act(work, clock.now_us(), by, reason)
+        barred = act.move(failed, "barred", "bar", {"for": chosen.name})
+        found = {"revision": alias.revision, "previous": failed.number}
+        chosen = act.move(chosen, "champion", "rollback", found)
+        act.withdraw(chosen)
+        return Outcome(chosen, True, f"{chosen.name} is the champion again, {barred.name} is barred")
+
+
+def _earlier_champion(view: RegistryView, champion: ModelVersion) -> int:
+    """Return the number of the last champion before that can come back."""
+    order = [
+        int(entry.subject.rpartition("@")[2])
+        for entry in view.list_entries()
+        if entry.action in ("deploy", "rollback") and entry.subject.rpartition("@")[0] == champion.model
+    ]
+    able = {version.number for version in view.list_versions(champion.model) if version.state == "retired"}
+    for number in reversed(order):
+        if number in able:
+            return number
+    raise RefusedError(
+        f"`{champion.model}` has no earlier champion to roll back to.",
+        code="HF401",
+        at=champion.name,
+        has=[f"{version.name} ({version.state})" for version in view.list_versions(champion.model)][-8:],
+        hint=f"holdfast deploy {champion.model} NUMBER, once another version is approved",
+    )
 
 
 def set_challenger(

@@ -1,11 +1,15 @@
-"""What batch prediction needs of the world: the lake, to read events and to append prediction records."""
+"""What prediction needs of the world: the lake, for batches, and predictors of single rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+
+from holdfast.training.ports import Predictor
 
 PREDICTIONS = "_predictions"
 """Lake table of prediction records, all models together."""
@@ -33,4 +37,19 @@ class PredictionLake(Protocol):
         self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
     ) -> int:
         """Append rows under (app, batch), once; return the version that holds them."""
+        ...
+
+
+class RowPredictor(Predictor, Protocol):
+    """A loaded model that also scores single rows; thread-safe.
+
+    Attributes
+    ----------
+    runtime : name of what computes a row's score, recorded with each prediction
+    """
+
+    runtime: str
+
+    def score(self, x: NDArray[np.float64]) -> float:
+        """Return the score of one row, (k,) float64; the same bits as `predict` gives it."""
         ...

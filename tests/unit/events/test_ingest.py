@@ -12,7 +12,7 @@ from holdfast.adapters.delta import DeltaLake
 from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
-from holdfast.events import ingest as module
+from holdfast.events import duplicates as module
 from holdfast.events.ingest import QUARANTINE_SCHEMA, STEPS, Counts, IngestReport, ingest
 from holdfast.events.ports import QUARANTINE
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN, Source

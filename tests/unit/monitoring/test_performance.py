@@ -30,6 +30,7 @@ def answer(key: str, t: int, score: float, **other: object) -> dict[str, object]
         "known_at_us": t,
         "score": score,
         "decision": "allow",
+        "step": "champion",
         "exposure": "batch",
         "answered_us": t + 1,
         **other,

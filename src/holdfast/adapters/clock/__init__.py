@@ -1,17 +1,6 @@
-"""The system's clock."""
+"""Clocks: the system's, and one that demos and tests may scale and move."""
 
-from __future__ import annotations
+from holdfast.adapters.clock.scaled import HIGHEST_FACTOR, ScaledClock, read_state, write_state
+from holdfast.adapters.clock.system import SystemClock
 
-import time
-
-
-class SystemClock:
-    """Wall time of this machine, never running backwards within the process."""
-
-    def __init__(self) -> None:
-        self._last = 0
-
-    def now_us(self) -> int:
-        """Return the current instant in microseconds UTC."""
-        self._last = max(self._last, time.time_ns() // 1_000)
-        return self._last
+__all__ = ["HIGHEST_FACTOR", "ScaledClock", "SystemClock", "read_state", "write_state"]

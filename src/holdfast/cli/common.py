@@ -1,0 +1,40 @@
+"""What all commands share: their common options, how a project is opened, and how a result is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from holdfast.app.workspace import Workspace
+
+Folder = Annotated[
+    Path, typer.Option("--project", "-C", help="Folder of the project.", show_default="this folder")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+By = Annotated[str | None, typer.Option("--by", help="Name recorded as acting; by default the login name.")]
+Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
+Number = Annotated[int, typer.Argument(help="Number of the version.", show_default=False)]
+HERE = Path()
+
+
+def open_workspace(folder: Path) -> Workspace:
+    """Return the workspace of a folder, with a progress bar where a person looks."""
+    from holdfast.app.workspace import Workspace
+    from holdfast.cli.progress import make_progress
+
+    return Workspace(folder, progress=make_progress())
+
+
+def show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
+    """Print a result as a table, or as one JSON document."""
+    if as_json:
+        from holdfast.cli.render import to_json
+
+        typer.echo(json.dumps(to_json(value), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(render(value))

@@ -1,0 +1,665 @@
+"""Apply what was received: journals become batches, batches become online state and rows of the lake.
+
+One process holds the shard. Each step reads every journal once, logs one batch for each that has something
+new, decides what is new, duplicate or refused, and commits state and verdicts together. Appends to the lake
+are coarser: `flush` writes the rows of all batches since the last one. Killed between any two of these and
+started again, it reads the same frames again, under the verdicts that were committed with the state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from holdfast.events.contract import Reason, RuleTable, compile_rules, empty_table
+from holdfast.events.duplicates import NEW
+from holdfast.events.fate import Judge, Judged, packed, unpacked
+from holdfast.events.handover import HandOver, Outcome
+from holdfast.events.ingest import APP, QUARANTINE_SCHEMA, apply_batch, stored_columns
+from holdfast.events.journal import EVENT, FEEDBACK, KINDS, PREDICTION, REJECTED, Frame, JournalReader
+from holdfast.events.live import digests_by_id
+from holdfast.events.load import take
+from holdfast.events.ports import (
+    JOURNAL,
+    QUARANTINE,
+    Batch,
+    BatchLog,
+    Blob,
+    EventId,
+    Lake,
+    Staging,
+    StateWriter,
+)
+from holdfast.events.records import Recorder as Recorder
+from holdfast.events.records import records, rejections
+from holdfast.events.source import BATCH, Source
+from holdfast.events.waiting import Waiting
+from holdfast.kernel.errors import (
+    ConflictError,
+    ContractError,
+    HoldfastError,
+    NotFoundError,
+    UnavailableError,
+    did_you_mean,
+)
+from holdfast.kernel.ports import Clock
+from holdfast.kernel.time import DAY
+
+Get = Callable[[Sequence[bytes]], Sequence[Blob]]
+Fold = Callable[[str, pl.DataFrame, Get], Mapping[bytes, Blob]]
+"""Returns the new blobs of all entities that rows of a source touch: `features.online.fold` of a plan."""
+
+MAX_BYTES = 4 * 2**20
+MAX_FRAMES = 5_000
+"""What one step reads of one journal at most."""
+HELD_ROWS = 200_000
+"""Rows that wait for the lake at most; then a step begins with a flush."""
+REBUILT_ROWS = 500_000
+"""Rows of the lake that are folded at a time when a state is brought up to it."""
+
+LIVE_STEPS = ("read", "logged", "judged", "committed", "appended", "flushed", "settled", "dropped")
+LOAD_STEPS = ("load staged", "load logged", "load stored", "load committed", "load answered")
+STEPS = (*LIVE_STEPS, *LOAD_STEPS)
+"""What the `faults` argument of an applier hears of; `appended` after each table."""
+
+_COUNTED = {EVENT: "events", PREDICTION: "predictions", FEEDBACK: "feedback", REJECTED: "rejected"}
+_Group = list[tuple[Batch, list[Frame]]]
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did.
+
+    Attributes
+    ----------
+    batch : last batch that the online state holds
+    frames : frames read from journals
+    events, duplicates : events that are new, and that were known
+    quarantined : frames by the code of their reason, rejected ones included
+    records : frames of kinds that have a table of their own
+    loaded : rows of a load that was handed over
+    oldest_us : arrival of the oldest frame of this step, None where there was none
+    pending : rows that wait for `flush`
+    more : whether something is left that the next step could take at once
+    problems : what is wrong with journals that could not be read; the others were
+    """
+
+    batch: int
+    frames: int = 0
+    events: int = 0
+    duplicates: int = 0
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    records: int = 0
+    loaded: int = 0
+    oldest_us: int | None = None
+    pending: int = 0
+    more: bool = False
+    problems: tuple[HoldfastError, ...] = ()
+
+
+class Applier:
+    """The one writer of a shard's batch log, online state and tables. For one thread.
+
+    A context manager: it takes the lease and recovers, and at the end flushes and lets go::
+
+        with Applier(sources, lake=..., log=..., ...) as applier:
+            while running:
+                report = applier.step()
+                if due:
+                    applier.flush()
+
+    A call that raises UnavailableError may be repeated: nothing is lost or doubled by it. After any other
+    error make a new one.
+
+    Parameters
+    ----------
+    sources : all sources of the project; events of others go into quarantine
+    lake, log, journals, online, staging, clock : what it needs of the world
+    fold : of online features; none where there are no views
+    recorders : by kind of frame, tables of records; predictions, for one
+    hand_over : where processes without the lease leave batch loads
+    fixed_point_bounded : by source, columns that enter sum, mean, std or var
+    remember_us : how long ids are remembered online; duplicates of older events are found in the lake
+    faults : called with the name of each finished step (`STEPS`); tests die there
+
+    Notes
+    -----
+    Law: every journalled event is in the lake and in the state exactly once, and every record once, wherever
+    the process dies (tests/faults/test_applier_kill.py).
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        lake: Lake,
+        log: BatchLog,
+        journals: JournalReader,
+        online: StateWriter,
+        staging: Staging,
+        clock: Clock,
+        fold: Fold | None = None,
+        recorders: Mapping[int, Recorder] | None = None,
+        hand_over: HandOver | None = None,
+        fixed_point_bounded: Mapping[str, frozenset[str]] | None = None,
+        remember_us: int = 40 * DAY,
+        faults: Callable[[str], None] | None = None,
+    ) -> None:
+        bounded = fixed_point_bounded or {}
+        self.sources = {source.name: source for source in sources}
+        self.tables: dict[str, RuleTable] = {
+            name: compile_rules(source.schema, fixed_point_bounded=bounded.get(name, frozenset()))
+            for name, source in self.sources.items()
+        }
+        self.lake, self.log, self.journals, self.online = lake, log, journals, online
+        self.staging, self.clock, self.hand_over = staging, clock, hand_over
+        self.fold: Fold = fold or (lambda source, rows, get: {})
+        self.recorders = dict(recorders or {})
+        self.remember_us = remember_us
+        self.faults = faults or (lambda step: None)
+        self.settled = 0
+        """Every batch up to this one is wholly in the lake."""
+        self.batch = 0
+        """The last batch that the online state holds."""
+        self._number = 0  # the last batch in the log
+        self._read: dict[str, int] = {}  # by journal, the position behind what is in the log
+        self._done: dict[str, int] = {}  # the same for the state
+        self._loads: dict[tuple[str, str], int] = {}  # by source and input, the rows that are in the log
+        self._logged_loads: dict[tuple[str, str, int], Batch] = {}
+        self._todo: _Group = []  # logged, not on their way to the lake
+        self._load: tuple[str, Batch] | None = None  # logged, not wholly applied
+        self._waiting = Waiting(lake)
+        self._judge = Judge(self.sources, self.tables, lake)
+        self._held = ExitStack()
+
+    # --- life -----------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Applier:
+        """Take the lease and recover.
+
+        Raises
+        ------
+        ConflictError
+            If another process holds the shard (HF303).
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self.log.lease())
+            if self.hand_over is not None:
+                stack.enter_context(self.hand_over.serve())
+            self.recover()
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Flush after a clean end, let the journals go that are wholly in the lake, and release the lease."""
+        with self._held:
+            if kind is None:
+                self.flush()
+                self._drop(at_once=True)
+
+    @property
+    def pending(self) -> int:
+        """Rows that wait for `flush`."""
+        return self._waiting.height
+
+    # --- steps ----------------------------------------------------------------------------------------
+
+    def step(self) -> StepReport:
+        """Read every journal once and bring what is new into the online state; take one load, if one waits.
+
+        Raises
+        ------
+        UnavailableError
+            If a store cannot be read or written; call again later.
+        """
+        if self._waiting.height >= HELD_ROWS:
+            self.flush()
+        done = self._finish()
+        loaded = self._take_load()
+        group, more, problems = self._gather()
+        if group:
+            self.faults("read")
+            for batch, _ in group:
+                self.journals.sync(_journal(batch))
+            self.log.append(*(batch for batch, _ in group))
+            self._number = group[-1][0].number
+            self._read.update({_journal(batch): batch.last for batch, _ in group})
+            self._todo = group
+            self.faults("logged")
+            done = _together(done, self._finish())
+        return replace(
+            done, batch=self.batch, loaded=loaded, pending=self.pending, more=more, problems=tuple(problems)
+        )
+
+    def flush(self) -> int:
+        """Append to the lake what it does not have yet; return the batch up to which it has everything.
+
+        Raises
+        ------
+        UnavailableError
+            If the lake or the log cannot be written; what was not appended waits on.
+        """
+        self._finish()
+        self._append_waiting()
+        self.faults("flushed")
+        if self.batch > self.settled:
+            self.log.settle(self.batch)
+            self.settled = self.batch
+            self.faults("settled")
+            self.online.drop_verdicts(self.settled)
+            self._judge.late.clear()
+            self.log.compact(self._read)
+        self._drop()
+        self.faults("dropped")
+        return self.settled
+
+    def adopt(self, online: StateWriter) -> StateWriter:
+        """Go on with another build of the state, brought up to this batch; return the one before."""
+        self.flush()
+        self._catch_up(online)
+        before, self.online = self.online, online
+        return before
+
+    def recover(self) -> int:
+        """Bring lake and state up to the log, as after a kill; return how many batches that took.
+
+        The lease must be held.
+
+        Raises
+        ------
+        UnavailableError
+            If log, lake, state and journals are not of one piece.
+        """
+        logged = self.log.read()
+        self._number, self.settled = logged.number, logged.settled
+        self._read = logged.positions()
+        self._loads = {key: load.last for key, load in logged.loaded().items()}
+        self._logged_loads = {
+            (batch.source, batch.input, batch.first): batch
+            for batch in logged.batches
+            if batch.journal is None
+        }
+        self._check_together()
+        self._catch_up(self.online)
+        self.batch = self.online.batch or 0
+        verdicts = self._verdicts()
+        late = [batch for batch in logged.batches if batch.number > self.settled]
+        for batch in late:
+            if batch.journal is None:
+                self._append_waiting()
+                self._apply_load("", batch)
+            else:
+                self._bring([(batch, self._again(batch))], verdicts)
+        self._done = dict(self._read)
+        self.flush()
+        for name in self.staging.list_names():
+            self.staging.remove(name)
+        return len(late)
+
+    # --- journals -------------------------------------------------------------------------------------
+
+    def _gather(self) -> tuple[_Group, bool, list[HoldfastError]]:
+        """Read every journal once; one that cannot be read does not hold up the others."""
+        group: _Group = []
+        problems: list[HoldfastError] = []
+        more = self.hand_over is not None and bool(self.hand_over.offers())
+        for journal in self.journals.journals():
+            try:
+                frames = self.journals.read(journal, self._read.get(journal, 0), MAX_BYTES, MAX_FRAMES)
+                _check_kinds(journal, frames)
+            except (UnavailableError, ConflictError) as error:
+                problems.append(error)
+                continue
+            if not frames:
+                continue
+            more = more or len(frames) >= MAX_FRAMES or frames[-1].next - frames[0].position >= MAX_BYTES
+            frames = frames[:MAX_FRAMES]
+            kinds = Counter(frame.kind for frame in frames)
+            batch = Batch(
+                self._number + len(group) + 1,
+                "",
+                f"{JOURNAL}{journal}",
+                frames[0].position,
+                frames[-1].next,
+                "",
+                {_COUNTED[kind]: n for kind, n in sorted(kinds.items())},
+            )
+            group.append((batch, frames))
+        return group, more, problems
+
+    def _finish(self) -> StepReport:
+        """Go on with what was logged; a failure leaves it for the next call."""
+        report = StepReport(self.batch)
+        if self._todo:
+            report = self._bring(self._todo, None)
+            self._todo = []
+        if self._load is not None:
+            self._apply_load(*self._load)
+        return report
+
+    def _bring(self, group: _Group, verdicts: Mapping[int, bytes] | None) -> StepReport:
+        """Bring consecutive live batches into the state, and let their rows wait for the lake.
+
+        Parameters
+        ----------
+        verdicts : those that are stored with the state; none means that they are looked up there
+        """
+        last = group[-1][0].number
+        if last > (self.online.batch or 0):
+            judged = self._judge.decide(group, self.online, self._since())
+            self.faults("judged")
+            self._commit(group, judged)
+            self.faults("committed")
+        else:
+            stored = self._verdicts() if verdicts is None else verdicts
+            if any(batch.number not in stored for batch, _ in group):
+                raise UnavailableError(
+                    f"batch {last} is in the online state, and what was decided of its events is not.",
+                    code="HF600",
+                    hint="build the state anew",
+                )
+            judged = self._judge.repeat(group, stored, self._since())
+        self.batch = max(self.batch, last)
+        report = self._let_wait(group, judged)
+        self._done.update({_journal(batch): batch.last for batch, _ in group})
+        return report
+
+    def _commit(self, group: _Group, judged: list[Judged]) -> None:
+        """Store state, ids and verdicts of consecutive batches in one transaction."""
+        puts: dict[bytes, Blob] = {}
+        for each in judged:
+            if each.source in self.sources:
+                try:
+                    puts.update(self._folded(self.online, each.source, each.new, puts))
+                except ContractError:
+                    self._refuse_unfoldable(each)
+                    puts.update(self._folded(self.online, each.source, each.new, puts))
+        since = self._since()
+        found = {key: digest for each in judged for key, digest in each.ids.items()}
+        self.online.commit(
+            group[-1][0].number,
+            puts,
+            ids={key: digest for key, digest in found.items() if key.day >= since},
+            forget_before=since - 2,  # a margin, for the days that a clock may be off by
+            verdicts=packed(group, judged),
+        )
+        self._judge.late.update({key: digest for key, digest in found.items() if key.day < since})
+
+    def _refuse_unfoldable(self, judged: Judged) -> None:
+        """Put events into quarantine that no state can hold."""
+        for row in np.flatnonzero(judged.kind == NEW).tolist():
+            try:
+                self.fold(judged.source, judged.rows[row : row + 1], lambda keys: [b""] * len(keys))
+            except ContractError as error:
+                judged.refuse(row, Reason(error.code, "", error.problem.message))
+        schema = self.sources[judged.source].schema
+        judged.ids = dict(digests_by_id(judged.source, schema, judged.new))
+
+    def _let_wait(self, group: _Group, judged: list[Judged]) -> StepReport:
+        """Let the rows of committed batches wait for the lake."""
+        last = group[-1][0].number
+        refused = [row for each in judged for row in each.refusals()]
+        recorded = []
+        for batch, frames in group:
+            made, unreadable = records(batch, frames, self.recorders)
+            refused += [*rejections(batch, frames), *unreadable]
+            recorded.append((batch.number, made))
+        # Nothing may fail from here on, or a repeat would let rows wait twice.
+        events = 0
+        for each in judged:
+            events += each.new.height
+            self._waiting.add(each.source, last, each.new)
+        for number, made in recorded:
+            for table, rows in made.items():
+                self._waiting.add(table, number, rows)
+        self._waiting.add(QUARANTINE, last, pl.DataFrame(refused, schema=QUARANTINE_SCHEMA, orient="row"))
+        arrivals = [frame.arrived_us for _, frames in group for frame in frames]
+        return StepReport(
+            last,
+            len(arrivals),
+            events,
+            sum(each.duplicates for each in judged),
+            dict(sorted(Counter(row[1] for row in refused).items())),
+            sum(rows.height for _, made in recorded for rows in made.values()),
+            oldest_us=min(arrivals, default=None),
+        )
+
+    def _again(self, batch: Batch) -> list[Frame]:
+        """Read the frames of a logged batch once more."""
+        journal = _journal(batch)
+        frames: list[Frame] = []
+        position = batch.first
+        while position < batch.last:
+            some = self.journals.read(journal, position, batch.last - position)
+            some = [frame for frame in some if frame.position < batch.last]
+            if not some:
+                raise UnavailableError(
+                    f"journal {journal} ends at byte {position}, but batch {batch.number} at {batch.last}.",
+                    code="HF600",
+                    hint="restore the journal, or the whole state from a backup",
+                )
+            frames += some
+            position = some[-1].next
+        return frames
+
+    def _append_waiting(self) -> None:
+        self._waiting.append(lambda: self.faults("appended"))
+
+    def _drop(self, *, at_once: bool = False) -> None:
+        """Let journals forget what the lake has."""
+        if self.batch > self.settled:
+            return
+        for journal, position in list(self._done.items()):
+            if self.journals.drop(journal, position, at_once=at_once):
+                del self._done[journal], self._read[journal]
+
+    # --- state ----------------------------------------------------------------------------------------
+
+    def _since(self) -> int:
+        """Return the first day of which every event's id is remembered."""
+        return (self.clock.now_us() - self.remember_us) // DAY + 1
+
+    def _verdicts(self) -> dict[int, bytes]:
+        """Return what was decided of batches that the lake may not have, by batch."""
+        return {
+            number: kinds
+            for _, verdicts in self.online.verdicts(self.settled)
+            for number, kinds in unpacked(verdicts).items()
+        }
+
+    def _folded(
+        self, online: StateWriter, source: str, rows: pl.DataFrame, before: Mapping[bytes, Blob]
+    ) -> Mapping[bytes, Blob]:
+        """Return the blobs after more rows, on top of those that are about to be stored."""
+
+        def get(keys: Sequence[bytes]) -> list[Blob]:
+            absent = [key for key in keys if key not in before]
+            found = dict(zip(absent, online.get(absent), strict=True))
+            return [before[key] if key in before else found[key] for key in keys]
+
+        return self.fold(source, rows, get) if rows.height else {}
+
+    def _catch_up(self, online: StateWriter) -> None:
+        """Bring a state up to what is settled, from the rows of the lake."""
+        have = online.batch
+        if have is not None and have >= self.settled:
+            return
+        since = self._since() - 2
+        for first, last in self._spans(have or 0, self.settled):
+            puts: dict[bytes, Blob] = {}
+            ids: dict[EventId, bytes] = {}
+            for name, source in self.sources.items():
+                rows = self._stored(name, first, last)
+                puts.update(self._folded(online, name, rows, puts))
+                ids.update(digests_by_id(name, source.schema, rows, since))
+            if have is None:
+                online.fill(puts, ids=ids)
+            else:
+                online.commit(last, puts, ids=ids)
+        online.commit(self.settled, {})
+
+    def _spans(self, after: int, until: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges of batches, ``(first, last]``, of a bounded number of rows each."""
+        span = (pl.col(BATCH) > after) & (pl.col(BATCH) <= until)
+        held = [
+            self.lake.read(name, [BATCH], where=span)[BATCH].value_counts()
+            for name in self.sources
+            if self.lake.version(name) is not None
+        ]
+        if not held:
+            return
+        first, rows = after, 0
+        for number, n in pl.concat(held).group_by(BATCH).sum().sort(BATCH).iter_rows():
+            rows += n
+            if rows >= REBUILT_ROWS:
+                yield first, number
+                first, rows = number, 0
+        if rows:
+            yield first, until
+
+    def _stored(self, source: str, first: int, last: int) -> pl.DataFrame:
+        """Return the lake's rows of batches ``(first, last]`` of a source."""
+        if self.lake.version(source) is None:
+            return empty_table(self.sources[source].schema)
+        rows = self.lake.read(source, where=(pl.col(BATCH) > first) & (pl.col(BATCH) <= last))
+        absent = [
+            pl.lit(None, dtype=kind).alias(name)
+            for name, kind in self.tables[source].stored_schema().items()
+            if name not in rows.columns
+        ]
+        return rows.with_columns(absent).select(*stored_columns(self.tables[source]))
+
+    def _check_together(self) -> None:
+        """Refuse stores that are not of one piece."""
+        tables = [*self.sources, QUARANTINE, *(recorder.table for recorder in self.recorders.values())]
+        held = {f"table `{table}`": self.lake.applied(table, app=APP) for table in tables}
+        held["the online state"] = self.online.batch
+        for what, applied in held.items():
+            if (applied or 0) > self._number:
+                raise UnavailableError(
+                    f"{what} holds batch {applied}, but the batch log ends at {self._number}.",
+                    code="HF600",
+                    hint="restore lake and batch log from the same backup, and build the state anew",
+                )
+
+    # --- loads ----------------------------------------------------------------------------------------
+
+    def _take_load(self) -> int:
+        """Take the oldest load that was handed over; return how many rows it had."""
+        offers = [] if self.hand_over is None else self.hand_over.offers()
+        if not offers or self.hand_over is None:
+            return 0
+        name, offer = offers[0]
+        batch = offer.batch
+        upto = self._loads.get((batch.source, batch.input), 0)
+        if batch.last <= upto:
+            before = self._logged_loads.get((batch.source, batch.input, batch.first), batch)
+            self.hand_over.answer(name, Outcome(before.number, before.counts))
+            return 0
+        try:
+            if batch.first != upto:
+                raise ConflictError(
+                    f"rows from {batch.first} on were handed over, but {upto} were loaded before.",
+                    hint="another process loads the same file; run it again",
+                )
+            if batch.source not in self.sources:
+                raise NotFoundError(
+                    f"the worker knows no source `{batch.source}`.",
+                    has=tuple(self.sources),
+                    hint=did_you_mean(batch.source, self.sources) or "start the worker again",
+                )
+            self._append_waiting()
+            logged = take(
+                offer,
+                self._number + 1,
+                self.sources[batch.source],
+                self.tables[batch.source],
+                handed=self.hand_over.staging,
+                staging=self.staging,
+                lake=self.lake,
+                now_us=self.clock.now_us(),
+            )
+        except UnavailableError:
+            raise
+        except HoldfastError as error:
+            problem = error.problem
+            self.hand_over.answer(name, Outcome(0, {}, problem.code, problem.message, problem.hint))
+            return 0
+        self.faults("load staged")
+        self.log.append(logged)
+        self._number = logged.number
+        self._load = (name, logged)
+        self._loads[batch.source, batch.input] = batch.last
+        self._logged_loads[batch.source, batch.input, batch.first] = logged
+        self.faults("load logged")
+        self._apply_load(name, logged)
+        return batch.last - batch.first
+
+    def _apply_load(self, name: str, batch: Batch) -> None:
+        """Bring a logged load into the lake, then into the state, and say so to whoever handed it over."""
+        tables = [(QUARANTINE, batch.refused), (batch.source, batch.staged)]
+        open_tables = [table for table, staged in tables if staged]
+        if any((self.lake.applied(table, app=APP) or 0) < batch.number for table in open_tables):
+            try:
+                apply_batch(batch, lake=self.lake, staging=self.staging)
+            except NotFoundError as error:
+                raise UnavailableError(
+                    f"batch {batch.number} of `{batch.source}` was logged and not applied, and its staged "
+                    f"rows {batch.first} to {batch.last} are gone.",
+                    code="HF600",
+                    hint="restore the staging folder, or the whole state from a backup",
+                ) from error
+        self.faults("load stored")
+        source = self.sources.get(batch.source)
+        if batch.number > self.batch:
+            puts: Mapping[bytes, Blob] = {}
+            ids: Mapping[EventId, bytes] = {}
+            if source is not None and batch.staged:
+                rows = self._stored(source.name, batch.number - 1, batch.number)
+                puts = self._folded(self.online, source.name, rows, {})
+                ids = digests_by_id(source.name, source.schema, rows, self._since() - 2)
+            self.online.commit(batch.number, puts, ids=ids)
+            self.batch = batch.number
+        self.faults("load committed")
+        if name and self.hand_over is not None:
+            self.hand_over.answer(name, Outcome(batch.number, batch.counts))
+            self.faults("load answered")
+        for staged in (batch.staged, batch.refused):
+            if staged:
+                self.staging.remove(staged)
+        self._load = None
+
+
+def _journal(batch: Batch) -> str:
+    assert batch.journal is not None
+    return batch.journal
+
+
+def _check_kinds(journal: str, frames: Sequence[Frame]) -> None:
+    unknown = sorted({frame.kind for frame in frames} - set(KINDS))
+    if unknown:
+        raise ConflictError(
+            f"journal {journal} holds frames of kind {unknown[0]}, which this version does not know.",
+            code="HF304",
+            at=journal,
+            hint="use the newer holdfast that wrote it",
+        )
+
+
+def _together(a: StepReport, b: StepReport) -> StepReport:
+    """Return two reports as one."""
+    added: dict[str, Any] = {
+        name: getattr(a, name) + getattr(b, name) for name in ("frames", "events", "duplicates", "records")
+    }
+    oldest = [each.oldest_us for each in (a, b) if each.oldest_us is not None]
+    quarantined = dict(Counter(a.quarantined) + Counter(b.quarantined))
+    return StepReport(b.batch, quarantined=quarantined, oldest_us=min(oldest, default=None), **added)

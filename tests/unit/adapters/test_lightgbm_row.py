@@ -1,0 +1,127 @@
+import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+from holdfast.adapters.lightgbm import LightGBMText
+from holdfast.adapters.lightgbm.row import LightGBMRowPredictor, LightGBMRows
+from holdfast.kernel.errors import ContractError, RefusedError, UnavailableError
+
+
+def rows(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, 5)) * [1, 100, 1e-3, 1, 1e9]
+    x[:, 3] = random.integers(0, 70, n)
+    x[random.random((n, 5)) < 0.15] = np.nan
+    x[random.random((n, 5)) < 0.1] = 0.0
+    margin = 2 * np.nan_to_num(x[:, 0]) + (np.nan_to_num(x[:, 3]) % 3 == 1) * 2 - 2
+    return x, (random.random(n) < 1 / (1 + np.exp(-margin))).astype(float)
+
+
+X, Y = rows(2_000)
+QUIET = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}
+
+
+def content(**params: Any) -> bytes:
+    given = QUIET | {"objective": "binary"} | params
+    data = lgb.Dataset(X, Y, categorical_feature=[3], free_raw_data=False, params=given)
+    found: str = lgb.train(given, data, 40).model_to_string(importance_type="gain")
+    return found.encode()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"objective": "regression"},
+        {"zero_as_missing": True},
+        {"use_missing": False},
+        {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+        {"objective": "poisson"},
+        {"num_leaves": 2},
+    ],
+)
+def test_single_rows_score_the_bits_of_the_library_itself(params: dict[str, Any]) -> None:
+    text = content(**params)
+    predictor = LightGBMRowPredictor(text)
+    fresh = np.vstack(
+        [rows(3_000, seed=9)[0], np.full((1, 5), np.nan), np.zeros((1, 5)), np.full((1, 5), 1e300)]
+    )
+
+    one_by_one = np.array([predictor.score(row) for row in fresh])
+
+    expected = lgb.Booster(model_str=text.decode()).predict(fresh)
+    assert predictor.runtime == "lightgbm-fastconfig"
+    assert (one_by_one.view(np.int64) == np.asarray(expected).view(np.int64)).all()
+    assert (predictor.predict(fresh).view(np.int64) == one_by_one.view(np.int64)).all()
+
+
+def test_threads_may_share_a_predictor() -> None:
+    predictor = LightGBMRowPredictor(content())
+    expected = [predictor.score(row) for row in X]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(predictor.score, X, chunksize=7))
+
+    assert found == expected
+
+
+def test_contributions_are_those_of_the_package() -> None:
+    text = content()
+
+    found = LightGBMRowPredictor(text).contributions(X[:5])
+
+    assert (found == LightGBMText().load(text).contributions(X[:5])).all()
+
+
+def test_a_runtime_that_differs_gives_way_to_the_batch_call(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = content()
+    honest = LightGBMRowPredictor(text)
+    expected = honest.score(X[0])
+    monkeypatch.setattr(LightGBMRowPredictor, "_count_different", lambda self, rows: 3)
+
+    with caplog.at_level(logging.WARNING, "holdfast.lightgbm"):
+        predictor = LightGBMRowPredictor(text)
+
+    assert predictor.runtime == "lightgbm"
+    assert "3 of 512 rows" in caplog.text
+    assert predictor.score(X[0]) == expected
+
+
+@pytest.mark.parametrize("x", [np.zeros(4), np.zeros((1, 5)), np.zeros(5, np.float32), np.zeros(10)[::2]])
+def test_a_row_of_another_shape_or_type_is_refused(x: np.ndarray) -> None:
+    with pytest.raises(ContractError, match="reads 5 features"):
+        LightGBMRowPredictor(content(num_leaves=2)).score(x)
+
+
+def test_a_text_that_is_no_model_is_refused() -> None:
+    with pytest.raises(RefusedError):
+        LightGBMRows().load(b"tree\nversion=v4\n\n")
+
+
+def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from holdfast.adapters.lightgbm import row
+
+    monkeypatch.setattr(row.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="not installed"):
+        row.library.__wrapped__()
+
+
+def test_serving_rows_imports_neither_the_package_nor_scikit_learn(tmp_path: Any) -> None:
+    path = tmp_path / "model.txt"
+    path.write_bytes(content(num_leaves=3))
+    code = (
+        "import sys, pathlib, numpy as np\n"
+        "from holdfast.adapters.lightgbm.row import LightGBMRows\n"
+        "found = LightGBMRows().load(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "found.score(np.zeros(5))\n"
+        "assert not {'lightgbm', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)

@@ -1,0 +1,156 @@
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.app.up import Child, Up, _GaveUpError, free_port
+from holdfast.kernel.errors import UsageError
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def up(lines: list[str], tmp_path: Path) -> Iterator[Up]:
+    yield Up(tmp_path, write=lines.append)
+    for thread in threading.enumerate():
+        if thread.name.startswith("lines of"):
+            thread.join(30)  # those who read what children say end with them
+
+
+def child(code: str, ready: Callable[[], bool] = lambda: True) -> Child:
+    return Child("child", [sys.executable, "-c", code], ready)
+
+
+def test_taken_port_is_refused_with_a_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        with pytest.raises(UsageError, match="taken") as caught:
+            free_port("127.0.0.1", taken.getsockname()[1], "--port")
+
+    assert "--port 0" in str(caught.value)
+
+
+def test_port_zero_is_a_free_port() -> None:
+    assert free_port("127.0.0.1", 0, "--port") > 0
+
+
+def test_every_line_of_a_child_names_it(up: Up, lines: list[str]) -> None:
+    one = child("print('hello'); print('world')")
+    up._start(one)
+
+    until(lambda: len(lines) == 2)
+
+    assert [line.partition(" ")[2] for line in lines] == ["child  | hello", "child  | world"]
+    assert one.process is not None
+    one.process.wait()
+
+
+def test_child_that_ends_starts_again_later_each_time(up: Up, lines: list[str]) -> None:
+    one = child("raise SystemExit(3)")
+    one.was_ready = True
+    waits = []
+    for _ in range(3):
+        up._start(one)
+        assert one.process is not None
+        one.process.wait()
+        up._look_after(one)
+        waits.append(one.wait_s)
+
+    assert waits == [1.0, 2.0, 4.0]
+    assert sum("ended with status 3" in line for line in lines) == 3
+
+
+def test_child_that_was_never_ready_and_fails_ends_everything(up: Up) -> None:
+    one = child("raise SystemExit(1)", ready=lambda: False)
+    up._start(one)
+
+    with pytest.raises(_GaveUpError, match="the reason is above"):
+        up._await(one)
+
+
+def test_stuck_child_is_ended(up: Up) -> None:
+    one = child("import time; time.sleep(60)")
+    one.is_stuck = lambda: True
+    up._start(one)
+    one.started -= 1_000
+    assert one.process is not None
+
+    up._look_after(one)
+
+    assert one.process.wait(30) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's signal at a parent's death")
+def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from holdfast.app.up import Child, Up\n"
+        "up = Up(Path('.'))\n"
+        "one = Child('child', [sys.executable, '-c', 'import time; time.sleep(120)'], lambda: True)\n"
+        "up._start(one)\n"
+        "print(one.process.pid, flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert is_alive(pid)
+
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+
+    until(lambda: not is_alive(pid))
+
+
+def test_children_are_ended_in_order(up: Up, tmp_path: Path) -> None:
+    log = tmp_path / "order"
+    code = (
+        "import signal, sys, time\n"
+        "def end(*_):\n"
+        "    open(sys.argv[1], 'a').write(sys.argv[2] + ' ')\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    heard: list[str] = []
+    up.write = heard.append
+    children = [
+        Child(name, [sys.executable, "-c", code, str(log), name], lambda: True)
+        for name in ("worker", "serve")
+    ]
+    for each in children:
+        up._start(each)
+    until(lambda: len(heard) == 2)
+
+    up._end(children)
+
+    assert log.read_text().split() == ["serve", "worker"]
+    assert all(each.process is not None and not is_alive(each.process.pid) for each in children)
