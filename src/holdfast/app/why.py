@@ -54,7 +54,7 @@ def find_record(wiring: Wiring, prediction_id: str, version: int | None = None) 
     UsageError
         If several do, or it is too short.
     """
-    if len(prediction_id) < _LEAST:
+    if len(prediction_id or "") < _LEAST:
         hint = f"give at least {_LEAST} characters"
         raise UsageError(f"{prediction_id!r} is too short for an id.", hint=hint)
     rows = pl.DataFrame()

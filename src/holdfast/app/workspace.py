@@ -25,7 +25,14 @@ from holdfast.app.wire import Wiring, does_not_fit
 from holdfast.events.ingest import IngestReport, ingest
 from holdfast.events.ports import QUARANTINE
 from holdfast.events.source import BATCH
-from holdfast.kernel.errors import DefinitionError, Problem, RefusedError, UsageError
+from holdfast.kernel.errors import (
+    DefinitionError,
+    NotFoundError,
+    Problem,
+    RefusedError,
+    UsageError,
+    did_you_mean,
+)
 from holdfast.kernel.ids import from_data, to_data
 from holdfast.kernel.ports import Clock, NoProgress, Progress
 from holdfast.kernel.time import parse_duration, parse_instant
@@ -264,6 +271,13 @@ class Workspace:
             return History((), None)
         entries = self.wiring.registry.list_entries()
         shown = tuple(e for e in entries if subject is None or e.subject == subject)
+        if subject is not None and not shown:
+            subjects = dict.fromkeys(e.subject for e in entries)
+            raise NotFoundError(
+                f"nothing in the history is about `{subject}`.",
+                has=tuple(subjects)[:12],
+                hint=did_you_mean(subject, subjects),
+            )
         return History(shown, verify(entries))
 
     def approve(self, model: str, number: int, *, by: str, reason: str) -> Outcome:

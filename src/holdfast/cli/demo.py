@@ -102,7 +102,7 @@ class Demo:
         self.run("quarantine", "transactions", "--limit", "3")
 
         self.stage("train, measure, gate, register")
-        self.run("train", "fraud", "--seed", "7", "--by", "eva")
+        self.run("train", "fraud", "--seed", "7", "--by", "ana")
         listed = Workspace(self.folder).models("fraud")
         self.check(len(listed) == 1, "the gates passed and fraud@1 is registered")
         payload = workspace.wiring.registry.list_runs("fraud")[-1].payload
@@ -117,10 +117,10 @@ class Demo:
         self.stage("approve and deploy")
         self.refused("nobody deploys what nobody approved", "deploy", "fraud", "1", "--by", "eva")
         self.refused(
-            "the author cannot approve", "approve", "fraud", "1", "--by", "eva", "--reason", "looks good"
+            "the author cannot approve", "approve", "fraud", "1", "--by", "ana", "--reason", "looks good"
         )
-        self.run("approve", "fraud", "1", "--by", "ana", "--reason", "gates green, far above the baseline")
-        self.run("deploy", "fraud", "1", "--by", "ana")
+        self.run("approve", "fraud", "1", "--by", "ben", "--reason", "gates green, far above the baseline")
+        self.run("deploy", "fraud", "1", "--by", "ben")
         self.run("models", "fraud")
 
         self.stage(f"predict the next {AHEAD - HISTORY} days")

@@ -285,7 +285,10 @@ def outcome(found: Outcome) -> str:
 
 def predicted(found: PredictReport) -> str:
     """Return what a batch job did, and where to look next."""
-    counts = f"{found.rows:,} rows, {found.predicted:,} predicted, {found.repeated:,} answered before"
+    now = f"{found.predicted:,} predicted"
+    if found.dry_run:
+        now = f"{found.rows - found.repeated:,} would be predicted (dry run)"
+    counts = f"{found.rows:,} rows, {now}, {found.repeated:,} answered before"
     lines = [f"{found.model}@{found.version}: {counts}"]
     if found.decisions:
         lines.append("  " + ", ".join(f"{name} {n:,}" for name, n in found.decisions.items()))
@@ -389,6 +392,11 @@ def performance(found: Performance, by_day: bool = False) -> str:
         (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
         for name, value in found.metrics.items()
     ]
+    if found.learnt_from:
+        lines.append(
+            f"{found.learnt_from:,} of these rows are older than the end of what it learnt from, so the "
+            "measured values flatter it; leave them out with --since"
+        )
     lines.append(table(rows, head=("", "measured [95 %]", "expected [95 %]")))
     for name, (n, positive) in found.by_decision.items():
         lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")

@@ -207,5 +207,15 @@ class UsageError(HoldfastError):
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return ``did you mean `x`?`` for the nearest candidate, or an empty string."""
-    near = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    known = list(candidates)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)  # a slip of a letter
+    if not near and len(name) > 2:
+        near = sorted((c for c in known if _abbreviates(name, c)), key=len)
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.65)
     return f"did you mean `{near[0]}`?" if near else ""
+
+
+def _abbreviates(name: str, candidate: str) -> bool:
+    """Whether the letters of a name stand in a candidate in order, from its first one on."""
+    letters = iter(candidate)
+    return candidate[:1] == name[:1] and all(letter in letters for letter in name)

@@ -41,6 +41,8 @@ class Performance:
     metrics : with 95 % intervals
     expected : the same metrics as registered with the version
     days : the same by day, oldest first
+    learnt_from
+        Mature records whose row lies before the end of what the version learnt from: they flatter it.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Performance:
     metrics: dict[str, Interval]
     expected: dict[str, Interval]
     days: tuple[Day, ...] = ()
+    learnt_from: int = 0
 
 
 def answers_of(records: pl.DataFrame) -> pl.DataFrame:
@@ -80,6 +83,7 @@ def measure(
     as_of: int,
     k: int,
     expected: Mapping[str, Interval],
+    learnt_until: int | None = None,
     seed: int = 0,
 ) -> Performance:
     """Join prediction records with outcomes as they had arrived at `as_of`, and measure.
@@ -89,6 +93,7 @@ def measure(
     records : rows of the prediction table; `answers_of` says which of them count
     spine : rows with the label's key column, ``_t``, ``_known_at`` and ``_key``, one for each record
     outcomes : rows of the label's source
+    learnt_until : end of the train and validation parts the version was made from, microseconds
     """
     last = answers_of(records)
     rows = spine.drop(T, KNOWN_AT)
@@ -120,6 +125,7 @@ def measure(
         evaluate_with_intervals(scored, task_of(y), seed=seed) if len(y) else {},
         dict(expected),
         _by_day(scored) if len(y) else (),
+        0 if learnt_until is None else int((mature[T] < learnt_until).sum()),
     )
 
 

@@ -54,6 +54,10 @@ class Compilation:
 
     def duration(self, value: Any, at: str, place: str = "") -> int | None:
         """Return a duration in microseconds, or None after reporting that it is none."""
+        if isinstance(value, int | float) and value != 0:
+            unit = f"say the unit: '{value}s', '{value}m', '{value}h' or '{value}d'"
+            self.report("HF105", f"a duration has a unit, found {value!r}.", at, place=place, hint=unit)
+            return None
         try:
             return parse_duration(value)
         except DefinitionError as error:

@@ -387,9 +387,9 @@ class _Resolver:
         if name in self.reported:
             self._unresolved(*path)
             return const(None)
-        if name in path:
+        if name in path[:-1]:
             raise _CircleError((*path[path.index(name) :], name))
-        if name in self._terms:
+        if name in self._terms and name != path[-1]:
             return self._feature(name, path)
         self._unresolved(*path)
         if not self.lenient:
@@ -399,9 +399,16 @@ class _Resolver:
                 f"`{path[-1]}` reads `{name}`, which is neither a column nor a feature here.",
                 f"{self.at}.{path[-1]}",
                 has=tuple(self.known),
-                hint=did_you_mean(name, readable),
+                hint=self._forgotten(name) or did_you_mean(name, readable),
             )
         return const(None)
+
+    def _forgotten(self, name: str) -> str:
+        """Return the hint for a feature of a view that is not among the inputs."""
+        for view in self.out.project.views.values():
+            if any(measure.name == name for measure in view.measures):
+                return f"add view `{view.name}` to @project.features(...)"
+        return ""
 
 
 def _depth(expr: Expr) -> int:

@@ -39,7 +39,9 @@ class PredictReport:
     rows : spine rows in the interval
     repeated : those this version had answered before
     predicted : those answered now
-    decisions : answers by recommendation
+    decisions : all answers of this version in the interval, by recommendation
+    first_id : first answer given now
+    highest_id, highest_score : highest score of this version in the interval
     """
 
     model: str
@@ -51,6 +53,7 @@ class PredictReport:
     first_id: str | None = None
     highest_id: str | None = None
     highest_score: float | None = None
+    dry_run: bool = False
 
 
 def predict_batch(
@@ -83,12 +86,10 @@ def predict_batch(
     tell = NoProgress() if progress is None else progress
     rows, answered = _rows(model, version, source, lake, since, until, known_batch)
     todo = rows.filter(~pl.col(ROW_KEY).is_in(answered.implode())).sort(T, ROW_KEY)
-    report = PredictReport(model, version, rows.height, rows.height - todo.height, 0)
+    repeated = rows.height - todo.height
     if dry_run or todo.height == 0:
-        return report
+        return _report(model, version, rows.height, repeated, 0, None, lake, since, until, dry_run)
     job = fingerprint([model, version, since, until, known_batch, lake.version(PREDICTIONS)])
-    counts: dict[str, int] = {}
-    best: tuple[float, str] | None = None
     first: str | None = None
     span = {"from": format_instant(todo[T][0]), "to": format_instant(todo[T][-1] + 1)}
     tell.start(f"predict {model}@{version}", todo.height)
@@ -97,26 +98,44 @@ def predict_batch(
         frame = _answer(chunk, model, version, bundle, source, lake, known_batch, job, clock.now_us())
         note = {"job": job, **span}
         lake.append(PREDICTIONS, frame, app=f"predict:{job}", batch=number, note=note)
-        for name, count in frame.group_by("decision").len().iter_rows():
-            counts[name or "none"] = counts.get(name or "none", 0) + count
-        top = frame.row(int(frame["score"].arg_max() or 0), named=True)
-        if best is None or top["score"] > best[0]:
-            best = (top["score"], top["prediction_id"])
         first = first or frame["prediction_id"][0]
         tell.advance(chunk.height)
     tell.finish()
-    score, highest = (None, None) if best is None else best
-    return PredictReport(
-        model,
-        version,
-        rows.height,
-        report.repeated,
-        todo.height,
-        dict(sorted(counts.items())),
-        first,
-        highest,
-        score,
-    )
+    return _report(model, version, rows.height, repeated, todo.height, first, lake, since, until, dry_run)
+
+
+def _report(
+    model: str,
+    version: int,
+    rows: int,
+    repeated: int,
+    predicted: int,
+    first: str | None,
+    lake: PredictionLake,
+    since: int | None,
+    until: int | None,
+    dry_run: bool,
+) -> PredictReport:
+    """Return what was done, with a summary of all the answers that stand in the interval now."""
+    decisions: dict[str, int] = {}
+    highest: tuple[str | None, float | None] = (None, None)
+    if lake.version(PREDICTIONS) is not None:
+        where = _same(model, version, since, until)
+        found = lake.read(PREDICTIONS, ["key", "prediction_id", "score", "decision"], where=where)
+        found = found.unique("key").sort("score", "prediction_id", descending=True, nulls_last=True)
+        counted = found.drop_nulls("decision").group_by("decision").len().sort("decision")
+        decisions = dict(counted.iter_rows())
+        if found.height:
+            highest = (found["prediction_id"][0], found["score"][0])
+    return PredictReport(model, version, rows, repeated, predicted, decisions, first, *highest, dry_run)
+
+
+def _same(model: str, version: int, since: int | None, until: int | None) -> pl.Expr:
+    """Select the records of a version in an interval of event time."""
+    same, t = (pl.col("model") == model) & (pl.col("version") == version), pl.col("t_us")
+    if since is not None:
+        same = same & (t >= since)
+    return same if until is None else same & (t < until)
 
 
 def _rows(
@@ -129,17 +148,16 @@ def _rows(
     known_batch: int,
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Return the rows of the interval, and the keys of those that this version has answered."""
-    when, t = pl.col(event_time_of(source.schema)), pl.col("t_us")
+    when = pl.col(event_time_of(source.schema))
     inside = pl.col(BATCH) <= known_batch
-    same = (pl.col("model") == model) & (pl.col("version") == version)
     if since is not None:
-        inside, same = inside & (when >= _instant(since)), same & (t >= since)
+        inside = inside & (when >= _instant(since))
     if until is not None:
-        inside, same = inside & (when < _instant(until)), same & (t < until)
+        inside = inside & (when < _instant(until))
     events = lake.read(source.name, [*source.schema.names, ARRIVED], where=inside)
     answered = pl.Series("key", [], dtype=pl.String)
     if lake.version(PREDICTIONS) is not None:
-        answered = lake.read(PREDICTIONS, ["key"], where=same)["key"]
+        answered = lake.read(PREDICTIONS, ["key"], where=_same(model, version, since, until))["key"]
     return event_spine(source, events), answered
 
 

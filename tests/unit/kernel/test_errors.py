@@ -95,3 +95,18 @@ def test_only_the_world_is_worth_a_retry() -> None:
 )
 def test_hint_names_the_nearest_candidate(name: str, hint: str) -> None:
     assert did_you_mean(name, iter(["card_id", "amount"])) == hint
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates", "found"),
+    [
+        ("amt", ("at", "amount", "card_id"), "did you mean `amount`?"),
+        ("amuont", ("at", "amount", "account"), "did you mean `amount`?"),
+        ("amount", ("country", "card_id"), ""),
+        ("label", ("channel", "at"), ""),
+    ],
+)
+def test_did_you_mean_knows_slips_and_abbreviations_and_is_silent_otherwise(
+    name: str, candidates: tuple[str, ...], found: str
+) -> None:
+    assert did_you_mean(name, candidates) == found

@@ -91,3 +91,24 @@ def test_nothing_mature_has_no_metrics() -> None:
     found = measured([answer("a", 0, 0.9)], [], as_of=DAY)
 
     assert (found.mature, found.metrics, found.by_decision) == (0, {}, {})
+
+
+def test_rows_the_version_learnt_from_are_counted() -> None:
+    records = pl.DataFrame([answer("a", 0, 0.9), answer("b", DAY, 0.1)])
+    spine = event_spine(PAYMENTS, events([("a", 0, 0), ("b", DAY, DAY)]))
+
+    found = measure(
+        "m",
+        1,
+        records,
+        spine,
+        LABEL,
+        REPORTS,
+        events([("a", 0, 0)]),
+        as_of=9 * DAY,
+        k=10,
+        expected={},
+        learnt_until=DAY,
+    )
+
+    assert (found.mature, found.learnt_from) == (2, 1)

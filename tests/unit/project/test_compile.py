@@ -198,3 +198,26 @@ def test_label_over_a_window_of_event_rows_needs_a_key(project: Write) -> None:
     (problem,) = Workspace(project(text)).validate()
 
     assert (problem.code, problem.at) == ("HF102", "models.purchase.label")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ('v.count(over="7d")', "v.count(over=7)", "HF105", "say the unit: '7s', '7m', '7h' or '7d'"),
+        ("x.seconds, ", "x.second_s, ", "HF102", "did you mean `seconds`?"),
+        ('"seconds": x.seconds', '"length": x.length', "HF102", ""),
+        (
+            "(Visit, visit_activity)",
+            "(Visit)",
+            "HF102",
+            "add view `visit_activity` to @project.features(...)",
+        ),
+    ],
+)
+def test_slip_is_told_with_what_to_do(old: str, new: str, code: str, said: str, project: Write) -> None:
+    folder = project(text_of("blank").replace(old, new))
+
+    problems = Workspace(folder).validate()
+
+    assert (problems[0].severity, problems[0].code) == ("error", code)
+    assert problems[0].hint == said

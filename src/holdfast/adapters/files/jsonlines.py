@@ -114,13 +114,13 @@ class JsonLinesInput:
             raise refuse(
                 self.name,
                 "holds one JSON array; one object a line is expected.",
-                f"write it as lines: jq -c '.[]' {self.name} > {Path(self.name).stem}.jsonl",
+                f"write it as lines: jq -c '.[]' {self.name} > {Path(self.name).stem}-lines.jsonl",
             )
         if first == "{":
             raise refuse(
                 self.name,
                 "spreads an object over several lines; one object a line is expected.",
-                f"write it as lines: jq -c . {self.name} > {Path(self.name).stem}.jsonl",
+                f"write it as lines: jq -c . {self.name} > {Path(self.name).stem}-lines.jsonl",
             )
         raise refuse(self.name, f"says it is JSON lines, but begins with {first[:60]!r}.")
 
