@@ -38,7 +38,7 @@ def build_state(workspace: Workspace) -> None:
     try:
         for name in project.sources:
             writer.fill(fold(plan, name, wiring.lake.read(name)))
-        writer.commit(max(batch.number for batch in wiring.batch_log.entries()), {})
+        writer.commit(wiring.batch_log.read().number, {})
     finally:
         writer.close()
     wiring.online.make_current(generation)

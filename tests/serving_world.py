@@ -29,8 +29,10 @@ from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import DAY, HOUR, MINUTE, parse_instant
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.ports import Definition
+from holdfast.serving.intake import Recent
 from holdfast.serving.live import LiveModel, RowFeatures, Rules
-from holdfast.serving.serve import DataPlane, Fallback, Gate, Route
+from holdfast.serving.route import Fallback, Gate, Route
+from holdfast.serving.serve import DataPlane
 from holdfast.testing.journal import MemoryJournal
 from holdfast.testing.online import MemoryOnline
 from holdfast.training.policy import Bands
@@ -130,6 +132,7 @@ class World:
         holdout: float = 0.0,
         online: bool = True,
         champion: bool = True,
+        recent: Recent | None = None,
     ) -> None:
         self.journal = MemoryJournal()
         self.clock = Clock()
@@ -152,7 +155,7 @@ class World:
         self.route = Route(
             "fraud", gate, live if champion else None, tuple(steps[name] for name in ladder), holdout, BANDS
         )
-        self.plane = DataPlane(self.journal.writer("serve"), self.clock, lambda: self.now_ns)
+        self.plane = DataPlane(self.journal.writer("serve"), self.clock, lambda: self.now_ns, recent)
         self.plane.swap(
             {"fraud": self.route},
             {"payments": gate, "disputes": disputes},

@@ -14,7 +14,7 @@ from holdfast.app.state import settled_in_lake
 from holdfast.app.wire import Wiring
 from holdfast.events.source import ARRIVED, BASIS
 from holdfast.features.view import FeaturePlan
-from holdfast.kernel.errors import ConflictError, NotFoundError
+from holdfast.kernel.errors import NotFoundError
 from holdfast.kernel.ports import NoProgress, Progress
 from holdfast.serving.frames import BOUNDED_BY_BATCH
 from holdfast.serving.parity import ParityReport, Score, compare_records, visible_rows
@@ -142,24 +142,17 @@ class _Bundles:
         """Return what scores rows by the runtime that a record names."""
         from holdfast.adapters.lightgbm.row import LightGBMRows
 
-        rows: RowPredictor | None = None
+        rows: dict[str, RowPredictor] = {}
 
         def score(runtime: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
-            nonlocal rows
             assert bundle is not None
             if runtime == bundle.manifest.runtime.name:
                 return np.asarray(bundle.predictor.predict(x), np.float64)
-            if rows is None:
+            if runtime not in rows:
                 files = self.wiring.bundles.load(bundle.name)
-                rows = cast("RowPredictor", open_bundle(files, (LightGBMRows(),)).predictor)
-            if rows.runtime != runtime:
-                raise ConflictError(
-                    f"answers were scored by runtime `{runtime}`, which is not here.",
-                    code="HF304",
-                    at=bundle.name,
-                    has=(bundle.manifest.runtime.name, rows.runtime),
-                )
-            one = rows.score
+                opened = open_bundle(files, (LightGBMRows(runtime),))
+                rows[runtime] = cast("RowPredictor", opened.predictor)
+            one = rows[runtime].score
             return np.array([one(np.ascontiguousarray(row)) for row in x], np.float64)
 
         return score

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.adapters.journal import JournalFileWriter
+from holdfast.app.state import applied_definition
 from holdfast.app.wire import Wiring
 from holdfast.events.contract import compile_rules
 from holdfast.events.journal import Durability
 from holdfast.events.row import RowJudge, Stored
-from holdfast.kernel.errors import HoldfastError, RefusedError
+from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.ids import from_data
 from holdfast.kernel.ports import Clock
 from holdfast.kernel.schema import Column
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.lookup import get_version
-from holdfast.serving.serve import DataPlane, Fallback, Gate, Route
+from holdfast.serving.route import Fallback, Gate, Route
+from holdfast.serving.serve import DataPlane
 from holdfast.training.bundle import Bundle, open_bundle
 
 if TYPE_CHECKING:
@@ -209,16 +211,7 @@ class LiveService:
         self._looks += 1
         if self._definition is not None and self._looks % DEFINITION_EVERY:
             return self._definition
-        registry = self.wiring.registry
-        if self._definition is None:
-            applied = [entry.subject for entry in registry.list_entries() if entry.action == "apply"]
-            if not applied:
-                raise RefusedError("this project was not applied yet.", code="HF404", hint="holdfast apply")
-            name = applied[-1]
-        else:
-            name = self._definition[1].name
-        found = registry.current_definition(name)
-        assert found is not None
+        found = applied_definition(self.wiring)
         if self._definition is None or found.fingerprint != self._definition[0]:
             self._definition = (found.fingerprint, from_data(CompiledProject, found.plan))
         return self._definition

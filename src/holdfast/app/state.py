@@ -23,6 +23,7 @@ from holdfast.kernel.ids import from_data
 from holdfast.kernel.schema import Schema
 from holdfast.kernel.time import DAY
 from holdfast.project.compiled import CompiledProject
+from holdfast.registry.ports import Definition
 from holdfast.serving.frames import records_frame
 from holdfast.serving.ports import PREDICTIONS
 
@@ -35,7 +36,7 @@ KEPT_VERSIONS = 8
 _LIVE_STATES = ("champion", "retired", "approved", "registered", "barred")
 
 
-def applied_project(wiring: Wiring) -> CompiledProject:
+def applied_definition(wiring: Wiring) -> Definition:
     """Return the definition that was applied last; processes that serve never run ``project.py``.
 
     Raises
@@ -46,11 +47,16 @@ def applied_project(wiring: Wiring) -> CompiledProject:
     found = None
     if wiring.settings.meta.exists():
         registry = wiring.registry
-        names = [entry.subject for entry in registry.list_entries() if entry.action == "apply"]
-        found = registry.current_definition(names[-1]) if names else None
+        entry = registry.last_entry("apply")
+        found = None if entry is None else registry.current_definition(entry.subject)
     if found is None:
         raise RefusedError("this project was not applied yet.", code="HF404", hint="run `holdfast apply`")
-    return from_data(CompiledProject, found.plan)
+    return found
+
+
+def applied_project(wiring: Wiring) -> CompiledProject:
+    """Return the project of `applied_definition`, which raises like it."""
+    return from_data(CompiledProject, applied_definition(wiring).plan)
 
 
 def settled_in_lake(wiring: Wiring) -> int:

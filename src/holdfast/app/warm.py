@@ -10,7 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-KERNELS = ("holdfast.kernel.kernels", "holdfast.features.kernels", "holdfast.features.online_kernels")
+KERNELS = (
+    "holdfast.kernel.kernels",
+    "holdfast.features.kernels",
+    "holdfast.features.online_kernels",
+    "holdfast.adapters.lightgbm.kernels",
+)
 """Modules whose import compiles them, or loads them from the cache."""
 
 

@@ -379,10 +379,10 @@ def _float64(rule: Rule, cells: pl.Series, alien: NDArray[np.bool_] | None) -> t
     if isinstance(cells.dtype, pl.Decimal):
         cells = cells.cast(pl.String)
     if cells.dtype == pl.String:
-        number = cells.str.contains(_NUMBER.pattern).fill_null(True)
+        number = cells.str.contains(NUMBER.pattern).fill_null(True)
         stored = cells.set(~number, None).cast(pl.Float64, strict=False)
         codes = (~number.to_numpy() * TYPE).astype(np.uint16)
-        words = cells.str.contains(f"^{_NOT_FINITE}$").fill_null(False).to_numpy()
+        words = cells.str.contains(f"^{_NOT_FINITE_WORDS}$").fill_null(False).to_numpy()
         codes[words] = FINITE
     elif cells.dtype.is_numeric():
         stored = cells.cast(pl.Float64)
@@ -466,15 +466,15 @@ def _fixed_from_int(cells: pl.Series, places: int) -> Fixed:
     return np.where(inside, values, 0) * 10 ** min(places, 18), np.zeros(len(cells), np.uint16), inside
 
 
-_NUMBER = re.compile(r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$")
-_NOT_FINITE = r"(?i:[+-]?(?:nan|inf|infinity))"
-_WORD = re.compile(_NOT_FINITE)
+NUMBER = re.compile(r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$")
+_NOT_FINITE_WORDS = r"(?i:[+-]?(?:nan|inf|infinity))"
+NOT_FINITE = re.compile(_NOT_FINITE_WORDS)
 
 
 def fixed_point(text: str, places: int) -> tuple[int, int]:
     """Return (value times 10^places, code) of a number's text, exactly; one of them is 0."""
-    if _NUMBER.fullmatch(text) is None or text.endswith("\n"):
-        return 0, FINITE if _WORD.fullmatch(text) else TYPE
+    if NUMBER.fullmatch(text) is None or text.endswith("\n"):
+        return 0, FINITE if NOT_FINITE.fullmatch(text) else TYPE
     mantissa, _, exponent = text.lower().partition("e")
     negative = mantissa.startswith("-")
     whole, _, fraction = mantissa.lstrip("+-").partition(".")
@@ -574,7 +574,7 @@ def _micros_from_text(cells: pl.Series) -> tuple[NDArray[np.int64], Codes]:
     codes = np.zeros(len(cells), np.uint16)
     open_rows = np.flatnonzero(~decided & cells.is_not_null().to_numpy())
     for row, text in zip(open_rows, cells.gather(open_rows).to_list() if len(open_rows) else (), strict=True):
-        values[row], codes[row] = _instant(text)
+        values[row], codes[row] = instant_text(text)
     return values, codes
 
 
@@ -583,7 +583,8 @@ def _offset(zone: str) -> int:
     return (-1 if zone[0] == "-" else 1) * minutes * 60_000_000
 
 
-def _instant(text: str) -> tuple[int, int]:
+def instant_text(text: str) -> tuple[int, int]:
+    """Return the microseconds UTC of a text, and a code, 0 where it names an instant with its zone."""
     match = _ANY_TIME.fullmatch(text)
     if match is None:
         return 0, TYPE
@@ -675,10 +676,10 @@ def _found(rule: Rule, value: Any) -> str:
         return value.isoformat()
     text = str(value)
     if rule.type in ("int", "float", "decimal"):
-        if _WORD.fullmatch(text):
+        if NOT_FINITE.fullmatch(text):
             sign = "-" if text.startswith("-") else ""
             return "NaN" if "nan" in text.lower() else f"{sign}infinity"
-        if _NUMBER.fullmatch(text):
+        if NUMBER.fullmatch(text):
             return _shown_number(text)
     if isinstance(value, str):
         return repr(text if len(text) <= 80 else f"{text[:77]}...")

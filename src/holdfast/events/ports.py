@@ -290,23 +290,34 @@ class EventId(NamedTuple):
 
 
 class StateWriter(Protocol):
-    """The online state as the applier writes it, under the contract of `features.ports.OnlineWriter`."""
+    """The online state as the applier writes it: by one process, one thread at a time.
+
+    Atomicity: a commit is stored whole, with its batch number, or not at all, also if the process is killed.
+    Idempotency: a commit of a batch at or before `batch` changes nothing and returns False. Ordering: batches
+    grow; numbers may be left out. Reads see the writer's own commits.
+    """
 
     @property
     def batch(self) -> int | None:
         """The last batch committed, or None while the state is being filled."""
         ...
 
-    def get(self, keys: Sequence[bytes]) -> Sequence[Blob]:
-        """Return the blob of each key, empty where there is none."""
+    def get(self, keys: Sequence[bytes]) -> list[Blob]:
+        """Return the blob of each key as of the last commit, empty where there is none; valid forever."""
         ...
 
-    def find_ids(self, ids: Sequence[EventId]) -> Sequence[bytes]:
+    def find_ids(self, ids: Sequence[EventId]) -> list[bytes]:
         """Return the content digest stored for each id, empty where it is not known."""
         ...
 
     def fill(self, puts: Mapping[bytes, Blob], *, ids: Mapping[EventId, bytes] | None = None) -> None:
-        """Store blobs and ids under no batch, before the first commit."""
+        """Store blobs and ids under no batch, before the first commit; a killed fill is never current.
+
+        Raises
+        ------
+        ConflictError
+            If a batch was committed before (HF302).
+        """
         ...
 
     def commit(
@@ -318,7 +329,19 @@ class StateWriter(Protocol):
         forget_before: int | None = None,
         verdicts: bytes | None = None,
     ) -> bool:
-        """Store everything about a batch in one transaction; False if it was committed before."""
+        """Store everything about a batch in one transaction; False if it was committed before.
+
+        Parameters
+        ----------
+        ids : content digest by id, of the events that were accepted
+        forget_before : ids of earlier days are forgotten, in this commit or in later ones
+        verdicts : what was judged of the batch's events, kept until `drop_verdicts`
+
+        Raises
+        ------
+        UnavailableError
+            If the store cannot be written (HF600); nothing was stored.
+        """
         ...
 
     def verdicts(self, after: int = 0) -> Iterator[tuple[int, bytes]]:

@@ -16,8 +16,6 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.events.contract import _NUMBER as NUMBER
-from holdfast.events.contract import _WORD as NOT_FINITE
 from holdfast.events.contract import (
     BOUNDS,
     FINITE,
@@ -25,6 +23,8 @@ from holdfast.events.contract import (
     LAST_INSTANT,
     LENGTH,
     MISSING,
+    NOT_FINITE,
+    NUMBER,
     ONE_OF,
     PLACES,
     TYPE,
@@ -33,8 +33,8 @@ from holdfast.events.contract import (
     RuleTable,
     explain,
     fixed_point,
+    instant_text,
 )
-from holdfast.events.contract import _instant as instant_text
 from holdfast.kernel.errors import did_you_mean
 
 MAX_ROWS: Final = 1_000

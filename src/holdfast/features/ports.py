@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +11,7 @@ import polars as pl
 
 from holdfast.events.ports import Blob as Blob
 from holdfast.events.ports import EventId as EventId
+from holdfast.events.ports import StateWriter
 
 
 class EventReader(Protocol):
@@ -91,13 +92,8 @@ class OnlineReader(Protocol):
         ...
 
 
-class OnlineWriter(Protocol):
-    """One generation, for writing: by one process, one thread at a time.
-
-    Atomicity: a commit is stored whole, with its batch number, or not at all, also if the process is killed.
-    Idempotency: a commit of a batch at or before `batch` changes nothing and returns False. Ordering: batches
-    grow; numbers may be left out. Reads see the writer's own commits.
-    """
+class OnlineWriter(StateWriter, Protocol):
+    """One generation, for writing, under the contract of `holdfast.events.ports.StateWriter`."""
 
     @property
     def generation(self) -> Generation:
@@ -107,61 +103,6 @@ class OnlineWriter(Protocol):
     @property
     def plan(self) -> bytes:
         """The state plan that was given when the generation was created."""
-        ...
-
-    @property
-    def batch(self) -> int | None:
-        """The last batch committed, or None while the generation is being filled."""
-        ...
-
-    def get(self, keys: Sequence[bytes]) -> list[Blob]:
-        """Return the blob of each key as of the last commit, empty where there is none; valid forever."""
-        ...
-
-    def find_ids(self, ids: Sequence[EventId]) -> list[bytes]:
-        """Return the content digest stored for each id, empty where it is not known."""
-        ...
-
-    def fill(self, puts: Mapping[bytes, Blob], *, ids: Mapping[EventId, bytes] | None = None) -> None:
-        """Store blobs and ids under no batch, before the first commit; a killed fill is never current.
-
-        Raises
-        ------
-        ConflictError
-            If a batch was committed before (HF302).
-        """
-        ...
-
-    def commit(
-        self,
-        batch: int,
-        puts: Mapping[bytes, Blob],
-        *,
-        ids: Mapping[EventId, bytes] | None = None,
-        forget_before: int | None = None,
-        verdicts: bytes | None = None,
-    ) -> bool:
-        """Store everything about a batch in one transaction; False if it was committed before.
-
-        Parameters
-        ----------
-        ids : content digest by id, of the events that were accepted
-        forget_before : ids of earlier days are forgotten, in this commit or in later ones
-        verdicts : what was judged of the batch's events, kept until `drop_verdicts`
-
-        Raises
-        ------
-        UnavailableError
-            If the store cannot be written (HF600); nothing was stored.
-        """
-        ...
-
-    def verdicts(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Yield (batch, verdicts) of later batches that still have them, in order."""
-        ...
-
-    def drop_verdicts(self, until: int) -> None:
-        """Forget the verdicts of batches up to this one."""
         ...
 
     def close(self) -> None:

@@ -70,6 +70,10 @@ class RegistryView(Protocol):
         """Return the history by sequence: of exactly that subject, or all, later than sequence `after`."""
         ...
 
+    def last_entry(self, action: str) -> Entry | None:
+        """Return the latest entry of the history with that action."""
+        ...
+
 
 class RegistryWork(RegistryView, Protocol):
     """One transaction: it reads its own writes, and all of them become visible at its end, or none."""

@@ -1,7 +1,8 @@
 """The hot routes as raw ASGI: predictions, events and feedback, without a framework between.
 
-Everything else goes to the application behind. Requests are answered one after another on the event loop:
-each takes far less than handing it to a thread would.
+Everything else goes to the application behind. Requests are answered on the event loop: each takes far less
+than handing it to a thread would. Predictions that have arrived when the loop comes to the first of them are
+answered together; none waits for another to arrive.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from holdfast.events.row import is_array
 from holdfast.kernel.errors import ContractError
 from holdfast.server.errors import TOO_LARGE, answer_to, problem_body
 from holdfast.server.metrics import Metrics
-from holdfast.serving.serve import BadRequestError, RowVerdict
+from holdfast.serving.answer import Answer, RowVerdict
+from holdfast.serving.serve import BadRequestError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -33,6 +35,8 @@ MAX_BODY: Final = 64 * 1024
 """Greatest length of the body of one row, in bytes."""
 MAX_ARRAY_BODY: Final = 1024 * 1024
 """Greatest length of the body of an array of events, in bytes."""
+MOST_TOGETHER: Final = 32
+"""Predictions that are answered together at most, so that none waits long for the others."""
 _DRAINED: Final = 16 * 1024 * 1024
 _MODELS, _PREDICT, _EVENTS, _FEEDBACK = "/v1/models/", "/predict", "/v1/events/", "/v1/feedback"
 _JSON = (b"content-type", b"application/json")
@@ -68,6 +72,7 @@ class HotRoutes:
         self._behind = behind
         self._access_log = access_log
         self._power = service.durability == "power"
+        self._asked: list[tuple[str, bytes, asyncio.Future[Answer]]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -96,7 +101,12 @@ class HotRoutes:
         await self._counted(scope, receive, send)
 
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, route: str, respond: Callable[[bytes], bytes]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        route: str,
+        respond: Callable[[bytes], Awaitable[bytes]],
     ) -> None:
         body = await _body(scope, receive, MAX_ARRAY_BODY if route == EVENTS_ROUTE else MAX_BODY)
         if body is None:
@@ -108,7 +118,7 @@ class HotRoutes:
             status, content = TOO_LARGE, _ENCODE(_too_large(limit, body))
         else:
             try:
-                content = respond(body)
+                content = await respond(body)
                 if self._power:
                     await asyncio.to_thread(self._service.journal.sync)
             except Exception as error:
@@ -119,10 +129,35 @@ class HotRoutes:
             ACCESS.info("%s %s %d %.3f ms", scope["method"], scope["path"], status, spent / 1e6)
         await _send(send, status, content)
 
-    def _predict(self, model: str, body: bytes) -> bytes:
-        return _ENCODE(self._service.plane.predict(unquote(model), body).to_data())
+    async def _predict(self, model: str, body: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._answer_together)
+        answered: asyncio.Future[Answer] = loop.create_future()
+        self._asked.append((unquote(model), body, answered))
+        return _ENCODE((await answered).to_data())
 
-    def _events(self, source: str, body: bytes) -> bytes:
+    def _answer_together(self) -> None:
+        """Answer the predictions that have arrived."""
+        asked, self._asked = self._asked[:MOST_TOGETHER], self._asked[MOST_TOGETHER:]
+        if self._asked:
+            asyncio.get_running_loop().call_soon(self._answer_together)
+        try:
+            found = self._service.plane.predict_many([(model, body) for model, body, _ in asked])
+        except Exception as error:
+            for _, _, answered in asked:
+                if not answered.done():
+                    answered.set_exception(error)
+            return
+        for (_, _, answered), one in zip(asked, found, strict=True):
+            if answered.done():  # the caller went away
+                continue
+            if isinstance(one, Exception):
+                answered.set_exception(one)
+            else:
+                answered.set_result(one)
+
+    async def _events(self, source: str, body: bytes) -> bytes:
         name = unquote(source)
         if not is_array(body):
             if len(body) > MAX_BODY:
@@ -135,7 +170,7 @@ class HotRoutes:
         rows = [_verdict(verdict) for verdict in verdicts]
         return _ENCODE({"accepted": accepted, "rejected": len(rows) - accepted, "rows": rows})
 
-    def _feedback(self, body: bytes) -> bytes:
+    async def _feedback(self, body: bytes) -> bytes:
         try:
             given = _FEEDBACK_BODY.decode(body)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:

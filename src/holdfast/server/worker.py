@@ -25,6 +25,7 @@ from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
 from holdfast.server.metrics import Metrics
+from holdfast.server.protocol import JoiningProtocol
 
 LOGGER = logging.getLogger("holdfast.serve")
 
@@ -79,12 +80,13 @@ async def serve(options: Options) -> None:
     config = uvicorn.Config(
         create_app(service, metrics, access_log=options.access_log),
         loop="uvloop",
-        http="httptools",
+        http=JoiningProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=75,
         backlog=2048,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from holdfast.events.row import Stored
 from holdfast.kernel.errors import ConflictError
 from holdfast.kernel.ids import canonical_json
 from holdfast.serving.record import FORMAT, RECORD_SCHEMA
@@ -25,8 +26,40 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder()
 
 
-def encode_record(record: dict[str, Any]) -> bytes:
-    """Return the payload of a record: the columns of `LIVE_SCHEMA`, `request` as a map of stored values."""
+class LiveRecord(msgspec.Struct, frozen=True, eq=False, gc=False, kw_only=True):
+    """One live answer: the columns of `LIVE_SCHEMA`, `request` as a map of stored values.
+
+    Attributes
+    ----------
+    latency_us : what features, model and all else took for the requests that were answered together
+    """
+
+    format: int = FORMAT
+    prediction_id: str
+    attempt: str
+    model: str
+    version: int
+    bundle: str
+    runtime: str
+    key: str
+    t_us: int
+    known_at_us: int
+    known_batch: tuple[int, ...]
+    request: Stored
+    features: bytes
+    plan: str
+    score: float
+    decision: str | None
+    step: str
+    missing: tuple[str, ...]
+    exposure: str
+    answered_us: int
+    latency_us: list[int]
+    inexact: bool
+
+
+def encode_record(record: LiveRecord) -> bytes:
+    """Return the payload of a record."""
     return _ENCODER.encode(record)
 
 

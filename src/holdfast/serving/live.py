@@ -7,7 +7,7 @@ request only walks what was prepared. The machine code is that of batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from holdfast.features.ports import OnlineSnapshot
 from holdfast.features.tile import StatePlan
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel import kernels
-from holdfast.kernel.errors import NotFoundError
+from holdfast.kernel.errors import HoldfastError, NotFoundError
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.program import lower
 from holdfast.serving.ports import RowPredictor
@@ -32,19 +32,19 @@ Floats = NDArray[np.float64]
 
 
 class Features(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """The features of one request.
+    """The features of requests that are read from one snapshot.
 
     Attributes
     ----------
-    x : (k,) float64 in the order of the plan, NaN where missing
-    inexact : whether a window could not be told exactly from what is kept online
-    degraded : whether a measure is missing because the online state could not be read
+    x : (n, k) float64 in the order of the plan, NaN where missing
+    inexact : of each row, whether a window could not be told exactly from what is kept online
+    degraded : of each row, whether a measure is missing because the online state could not be read
     batch : the last batch that was seen, or None without a state
     """
 
     x: Floats
-    inexact: bool
-    degraded: bool
+    inexact: list[bool]
+    degraded: list[bool]
     batch: int | None
 
 
@@ -87,24 +87,42 @@ class RowFeatures:
             sources.append(known.get(given.name, 0))
             if given.name not in wanted:
                 self._columns.append((place, given.name, given.encode_value))
-        self._sources = np.array(sources, np.intp).reshape(self._n_inputs, 1)
+        self._sources = np.array(sources, np.intp)
 
-    def evaluate(self, row: Mapping[str, Any], snapshot: OnlineSnapshot | None, t: int) -> Features:
-        """Return the features of one row of stored values at an instant, as one snapshot has them."""
-        inexact = False
+    def evaluate(
+        self, rows: Sequence[Mapping[str, Any]], snapshot: OnlineSnapshot | None, ts: Sequence[int]
+    ) -> Features:
+        """Return the features of rows of stored values, each at its instant, as one snapshot has them."""
+        n = len(rows)
+        inexact, degraded = [False] * n, [False] * n
         if self._reader is not None and snapshot is not None:
-            reading = self._reader.read(snapshot, row, t)
-            inputs = reading.values.take(self._sources)
-            inexact = reading.inexact != 0
-            degraded = False
+            read, measures = self._reader.read, np.empty((n, len(self._reader.names)))
+            for place in range(n):
+                try:
+                    reading = read(snapshot, rows[place], ts[place])
+                except HoldfastError:
+                    measures[place], degraded[place] = math.nan, True
+                    continue
+                measures[place] = reading.values
+                inexact[place] = reading.inexact != 0
+            inputs = measures.T.take(self._sources, axis=0)
         else:
-            inputs = np.full((self._n_inputs, 1), math.nan)
-            degraded = bool(self.lacks) or self._reader is not None
-        for place, name, encode in self._columns:
-            inputs[place, 0] = encode(row[name])
-        outputs = np.empty((1, self._n_outputs))
+            inputs = np.full((self._n_inputs, n), math.nan)
+            if self.lacks or self._reader is not None:
+                degraded = [True] * n
+        for at, name, encode in self._columns:
+            inputs[at] = [encode(row[name]) for row in rows]
+        outputs = np.empty((n, self._n_outputs))
         kernels.interpret(self._code, inputs, outputs)
-        return Features(outputs[0], inexact, degraded, None if snapshot is None else snapshot.batch)
+        return Features(outputs, inexact, degraded, None if snapshot is None else snapshot.batch)
+
+    def missing(self, x: Floats) -> list[tuple[str, ...]]:
+        """Return the names of the features that are missing in each of (n, k) rows."""
+        absent = np.isnan(x)
+        if not absent.any():
+            return [()] * len(x)
+        names = self.names
+        return [tuple([names[at] for at in np.flatnonzero(row).tolist()]) for row in absent]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

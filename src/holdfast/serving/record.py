@@ -61,7 +61,7 @@ class PredictionRecord:
     request : the spine row's stored values, by column
     features : (k,) float64 as used, bit for bit
     known_batch : for each shard, the last batch that could be seen
-    latency_us : per stage (features, model, decision); empty for batch
+    latency_us : of features, models and all else, for what was answered together; empty for batch
     """
 
     prediction_id: str

@@ -78,6 +78,10 @@ class _View:
         """Return the history by sequence: of exactly that subject, or all, later than sequence `after`."""
         return [entry for entry in self._tables.history[after:] if subject in (None, entry.subject)]
 
+    def last_entry(self, action: str) -> Entry | None:
+        """Return the latest entry of the history with that action."""
+        return next((entry for entry in reversed(self._tables.history) if entry.action == action), None)
+
 
 class MemoryRegistry(_View):
     """A registry that dies with its process; otherwise it keeps the contract of `RegistryStore`."""

@@ -34,9 +34,9 @@ def _add(work: RegistryWork, model: str = "fraud", run: str = "r-1", bundle: str
     return version
 
 
-def _append(work: RegistryWork, subject: str = "fraud@1", **evidence: Any) -> Entry:
+def _append(work: RegistryWork, subject: str = "fraud@1", action: str = "note", /, **evidence: Any) -> Entry:
     return work.append(
-        at_us=7, actor="ana", action="note", subject=subject, reason="because", evidence=evidence
+        at_us=7, actor="ana", action=action, subject=subject, reason="because", evidence=evidence
     )
 
 
@@ -304,6 +304,16 @@ class RegistryStoreContract:
         assert store.current_definition("sales") is None
 
     # ----------------------------------------------------------------------------------------- history
+
+    def test_last_entry_is_the_latest_with_its_action(self, store: RegistryStore) -> None:
+        with store.transaction() as work:
+            written = [
+                _append(work, "risk", action=action) for action in ("apply", "deploy", "apply", "train")
+            ]
+
+        assert store.last_entry("apply") == written[2]
+        assert store.last_entry("deploy") == written[1]
+        assert store.last_entry("approve") is None
 
     def test_history_is_chained_and_read_back_as_written(self, store: RegistryStore) -> None:
         with store.transaction() as work:

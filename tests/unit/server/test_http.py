@@ -148,7 +148,7 @@ def test_a_prediction_is_answered_recorded_and_repeated(server: Server, folder: 
     mine = [f for f in journalled(folder) if decode_payload(f.payload).get("key", None) == asked["id"]]
     assert [f.kind for f in mine] == [PREDICTION]
     record = decode_payload(mine[0].payload)
-    assert (record["runtime"], record["known_batch"]) == ("lightgbm-fastconfig", [7])
+    assert (record["runtime"], record["known_batch"]) == ("lightgbm-walk", [7])
 
 
 PAID = b'{"id": "h", "at": "2026-11-02T10:15:00Z", "card": "c", "amount": %s}'

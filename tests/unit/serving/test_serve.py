@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.serving_world import NOW, PAST, PLAN, ROW, World, body
 
 from holdfast.events.journal import EVENT, FEEDBACK, PREDICTION, REJECTED, decode_payload
@@ -18,8 +20,9 @@ from holdfast.kernel.errors import (
 )
 from holdfast.kernel.time import DAY, MINUTE, format_instant
 from holdfast.serving.frames import BOUNDED_BY_BATCH, LIVE_SCHEMA, records_frame
+from holdfast.serving.intake import REMEMBERED, Recent, draw, quick_prediction_id
 from holdfast.serving.record import from_row, prediction_id
-from holdfast.serving.serve import REMEMBERED, BadRequestError, DataPlane, _lot, _prediction_id
+from holdfast.serving.serve import BadRequestError, DataPlane
 
 
 def test_an_answer_is_journalled_with_its_event_in_one_append() -> None:
@@ -114,9 +117,8 @@ def test_an_id_asked_with_other_content_is_a_conflict_and_journalled() -> None:
     assert world.frames()[-1].kind == REJECTED
 
 
-def test_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.serving.serve.REMEMBERED", 2)
-    world = World()
+def test_remembered_answers_are_bounded() -> None:
+    world = World(recent=Recent(2))
 
     for n in range(4):
         world.plane.predict("fraud", body(id=f"p-{n}"))
@@ -281,15 +283,66 @@ def test_the_hold_out_is_told_the_lowest_band_and_the_record_keeps_the_decision(
 
 
 def test_the_hold_out_is_drawn_by_id_in_its_share() -> None:
-    drawn = [_lot(prediction_id("fraud", f"t-{n}")) for n in range(4_000)]
+    drawn = [draw(prediction_id("fraud", f"t-{n}")) for n in range(4_000)]
 
     assert 0.17 < np.mean(np.array(drawn) < 0.2) < 0.23
-    assert _lot("p-1") == _lot("p-1")
+    assert draw("p-1") == draw("p-1")
 
 
 @pytest.mark.parametrize("key", ["t-1", "é", 'a"b', "a\\b", "\x01", "\x7f", "", "a/b", "\u2028"])
-def test_the_quick_prediction_id_is_the_id(key: str) -> None:
-    assert _prediction_id("fraud", key) == prediction_id("fraud", key)
+def test_the_prediction_id_is_the_id(key: str) -> None:
+    assert quick_prediction_id("fraud", key) == prediction_id("fraud", key)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["fraud", "fruad"]),
+            st.sampled_from(["p-1", "p-2", "p-3", "p-4"]),
+            st.sampled_from([40.0, 41.0, -1.0, 1_000.0]),
+            st.sampled_from(["c-1", "c-2", None]),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([(), ("rules", "constant")]),
+)
+def test_requests_that_come_together_are_answered_as_one_by_one(
+    asked: list[tuple[str, str, float, str | None]], ladder: tuple[str, ...]
+) -> None:
+    def score(x: np.ndarray) -> float:
+        return failing(x) if x[0] > 900 else float(x[0]) / 100
+
+    together, alone = World(score, ladder=ladder, holdout=0.5), World(score, ladder=ladder, holdout=0.5)
+    requests = [
+        (model, body(id=key, amount=amount, card=card or "c-1", country="PT" if card else None))
+        for model, key, amount, card in asked
+    ]
+
+    found = together.plane.predict_many(requests)
+
+    expected = []
+    for model, content in requests:
+        try:
+            expected.append(alone.plane.predict(model, content))
+        except HoldfastError as error:
+            expected.append(error)
+    assert list(map(told, found)) == list(map(told, expected))
+    assert together.plane.counters == alone.plane.counters
+    # Rejections do not wait for the answers beside them; within each kind the order is that of the requests.
+    for kind in (EVENT, PREDICTION, REJECTED):
+        assert [plain(f) for f in together.frames() if f.kind == kind] == [
+            plain(f) for f in alone.frames() if f.kind == kind
+        ]
+
+
+def told(one: Any) -> Any:
+    return (type(one), one.problem) if isinstance(one, HoldfastError) else one
+
+
+def plain(frame: Any) -> Any:
+    values = decode_payload(frame.payload)
+    return frame.source, {k: v for k, v in values.items() if k not in ("attempt", "latency_us")}
 
 
 def test_events_are_accepted_one_by_one_and_in_arrays() -> None:

@@ -1,7 +1,8 @@
-"""One row at a time through LightGBM's C interface, which costs a fraction of its Python package.
+"""One row at a time, by a walk of ours or through LightGBM's C interface: a fraction of its package's cost.
 
 The library's file is opened directly: a process that only serves never imports the package, which takes
-seconds and scikit-learn. What a row scores is checked against the batch call when a model is loaded.
+seconds and scikit-learn. What a row scores is checked against the batch call when a model is loaded, and the
+first runtime whose bits are those of the batch call on every checked row serves.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from holdfast.adapters.lightgbm.model import LightGBMPredictor, LightGBMText
 from holdfast.adapters.lightgbm.text import read_header
-from holdfast.kernel.errors import ContractError, RefusedError, UnavailableError
+from holdfast.adapters.lightgbm.walk import tree_walk
+from holdfast.kernel.errors import ConflictError, ContractError, RefusedError, UnavailableError
 from holdfast.training.ports import FitReport
 
 LOGGER = logging.getLogger("holdfast.lightgbm")
@@ -31,6 +33,10 @@ _SEED = 20_261_101
 _FLOAT64, _ROW_MAJOR, _NORMAL, _ALL_TREES = 1, 1, 0, -1
 _ONE_THREAD = b"num_threads=1 verbosity=-1"
 _FILE = "lib/lib_lightgbm.so"
+
+WALK, FASTCONFIG, BATCH = "lightgbm-walk", "lightgbm-fastconfig", "lightgbm"
+RUNTIMES = (WALK, FASTCONFIG, BATCH)
+"""What may compute a row's score, the quickest first; all of them give the same bits."""
 
 
 @cache
@@ -65,10 +71,18 @@ def library() -> ctypes.PyDLL:
 
 
 class LightGBMRows:
-    """The format ``lightgbm`` for serving: it only loads, and its predictors score single rows."""
+    """The format ``lightgbm`` for serving: it only loads, and its predictors score single rows.
+
+    Parameters
+    ----------
+    runtime : the one that answers were scored by, to score them again; None takes the quickest exact one
+    """
 
     name = LightGBMText.name
     filename = LightGBMText.filename
+
+    def __init__(self, runtime: str | None = None) -> None:
+        self._runtime = runtime
 
     def export(self, fitted: Any) -> bytes | None:
         """Return None: nothing is stored from here."""
@@ -80,7 +94,7 @@ class LightGBMRows:
 
     def load(self, content: bytes) -> LightGBMRowPredictor:
         """Return the predictor of a model text, checked for single rows."""
-        return LightGBMRowPredictor(content)
+        return LightGBMRowPredictor(content, self._runtime)
 
 
 class LightGBMRowPredictor:
@@ -89,15 +103,21 @@ class LightGBMRowPredictor:
     Attributes
     ----------
     runtime
-        ``lightgbm-fastconfig`` where one call per row gave the bits of the batch call on every checked row;
-        else ``lightgbm``, the batch call for one row.
+        ``lightgbm-walk``, or ``lightgbm-fastconfig``, where it gave the bits of the batch call on every
+        checked row; else ``lightgbm``, the batch call for one row.
+
+    Raises
+    ------
+    ConflictError
+        If the wanted runtime does not give the bits of the batch call, or is not known here (HF304).
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, runtime: str | None = None) -> None:
         self._handle = ctypes.c_void_p()
         self._fast = ctypes.c_void_p()
         header = read_header(content)
         self.names = header.names
+        self._shape = (len(self.names),)
         self._content = content
         self._lock, self._scoring = threading.Lock(), threading.Lock()
         self._full: LightGBMPredictor | None = None
@@ -123,31 +143,53 @@ class LightGBMRowPredictor:
             ctypes.c_char_p(_ONE_THREAD),
             ctypes.byref(self._fast),
         )
-        self._score = self._library.LGBM_BoosterPredictForMatSingleRowFast
-        self.runtime = "lightgbm-fastconfig"
-        different = self._count_different(_trial_rows(content, CHECKED_ROWS))
-        if different:
+        self._call_row = self._library.LGBM_BoosterPredictForMatSingleRowFast
+        self._walk = tree_walk(header)
+        self.runtime = BATCH
+        self.runtime = self._choose(_trial_rows(content, CHECKED_ROWS), runtime)
+        self.score = {WALK: self._score_walking, FASTCONFIG: self._score_fast, BATCH: self._score_alone}[
+            self.runtime
+        ]
+        """Scores one row: (k,) float64, C-ordered; the same bits as `predict`."""
+
+    def _choose(self, rows: NDArray[np.float64], wanted: str | None) -> str:
+        """Return the first runtime that gives the bits of the batch call on every row."""
+        expected = self.predict(rows)
+        ways = {FASTCONFIG: self._score_fast, BATCH: self._score_alone}
+        if self._walk is not None:
+            ways = {WALK: self._score_walking, **ways}
+        for name, score in ways.items():
+            if wanted not in (None, name):
+                continue
+            found = np.array([score(row) for row in rows])
+            different = int((found.view(np.int64) != expected.view(np.int64)).sum())
+            if not different:
+                return name
             LOGGER.warning(
-                "a call per row differs from the batch call on %d of %d rows; the batch call serves",
-                different,
-                CHECKED_ROWS,
+                "runtime %s differs from the batch call on %d of %d rows", name, different, len(rows)
             )
-            self.runtime = "lightgbm"
+        raise ConflictError(
+            f"answers were scored by runtime `{wanted}`, which is not here.", code="HF304", has=tuple(ways)
+        )
 
-    def _count_different(self, rows: NDArray[np.float64]) -> int:
-        one_by_one = np.array([self.score(row) for row in rows])
-        return int((one_by_one.view(np.int64) != self.predict(rows).view(np.int64)).sum())
-
-    def score(self, x: NDArray[np.float64]) -> float:
-        """Return the score of one row: (k,) float64, C-ordered; the same bits as `predict`."""
-        if x.shape != (len(self.names),) or x.dtype != np.float64 or not x.flags.c_contiguous:
+    def _score_walking(self, x: NDArray[np.float64]) -> float:
+        if x.shape != self._shape or x.dtype != np.float64 or not x.flags.c_contiguous:
             raise self._wrong(x)
-        if self.runtime != "lightgbm-fastconfig":
-            return float(self.predict(x[None, :])[0])
+        assert self._walk is not None
+        return self._walk.score(x)
+
+    def _score_fast(self, x: NDArray[np.float64]) -> float:
+        if x.shape != self._shape or x.dtype != np.float64 or not x.flags.c_contiguous:
+            raise self._wrong(x)
         with self._scoring:  # another thread may run between the call and the reading of its answer
-            if self._score(self._fast, ctypes.c_void_p(x.ctypes.data), self._length_at, self._answer_at):
+            if self._call_row(self._fast, ctypes.c_void_p(x.ctypes.data), self._length_at, self._answer_at):
                 raise self._failed()
             return self._answer.value
+
+    def _score_alone(self, x: NDArray[np.float64]) -> float:
+        if x.shape != self._shape:
+            raise self._wrong(x)
+        return float(self.predict(x[None, :])[0])
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (n,) scores of (n, k) rows."""

@@ -110,6 +110,13 @@ class _View:
             statement = statement.where(history.c.subject == subject)
         return [_entry(row) for row in self._read(statement)]
 
+    def last_entry(self, action: str) -> Entry | None:
+        """Return the latest entry of the history with that action."""
+        statement = (
+            select(history).where(history.c.action == action).order_by(history.c.sequence.desc()).limit(1)
+        )
+        return _first(map(_entry, self._read(statement)))
+
 
 class SqlRegistry(_View):
     """A registry in the database of a URL; keeps the contract of `RegistryStore`.
