@@ -164,7 +164,7 @@ class Load(threading.Thread):
                 self.ledger.statuses[response.status] += 1
             if response.status == 200:
                 return answer
-            if response.status < 500 and response.status != 404:  # 404: a process that has loaded nothing yet
+            if response.status < 500:
                 raise AssertionError(f"{response.status} {answer}")
             if self.ending.wait(0.2):
                 return None
