@@ -15,6 +15,7 @@ from holdfast.datasets.profile import Profile
 from holdfast.datasets.split import Boundaries
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import ContractError, DeterminismError
+from holdfast.kernel.expr import Expr
 from holdfast.kernel.ids import digest, fingerprint, short, to_data
 
 LABEL = "_label"
@@ -36,8 +37,10 @@ class Recipe:
     as_of : microseconds; nothing that arrived later was used
     arrival_basis : number of rows by basis, per source read
     counts
-        Rows by fate: ``spine`` is the sum of ``immature``, ``unlabelled``, ``censored`` and the parts
-        ``train``, ``validation``, ``gap``, ``test``; ``late_labels`` are those whose outcome came too late.
+        Rows by fate: ``spine`` is the sum of ``immature``, ``unlabelled``, ``censored``, ``earlier`` (before
+        the training part), ``untested`` (test rows where `test_where` is not true) and the parts ``train``,
+        ``validation``, ``gap``, ``test``; ``late_labels`` are those whose outcome came too late.
+    test_where : condition of the rows a model is tested on; none means all of the test part
     """
 
     project: str
@@ -49,6 +52,7 @@ class Recipe:
     as_of: int
     arrival_basis: dict[str, dict[str, int]]
     counts: dict[str, int]
+    test_where: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
