@@ -120,11 +120,11 @@ METRICS: dict[str, Metric] = {
             "precision@k/day/entity",
             "higher",
             "binary",
-            "mean over days (UTC) of the share of positives among the k entities of the highest scores of the "
-            "day, an entity having the highest score and label of its rows of that day; an entity found on one "
-            "day is no longer looked at on the days after. An entity takes as many places as the greatest "
-            "weight of its rows, those tied at the last place share it in proportion and count as not found, "
-            "and a day with fewer entities uses what it has (Dal Pozzolo 2015, card precision)",
+            "mean over days (UTC) of the share of positives among the k entities of the highest scores of "
+            "the day, an entity having the highest score and label of its rows of that day; an entity found "
+            "on one day is no longer looked at on the days after. An entity takes as many places as the "
+            "greatest weight of its rows, those tied at the last place share it in proportion and count as "
+            "not found, and a day with fewer entities uses what it has (Dal Pozzolo 2015, card precision)",
             precision_per_entity,
             "entity",
         ),
