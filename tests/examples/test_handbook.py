@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from benchmarks.handbook.published import compare
-from benchmarks.handbook.world import TRANSFORMED, missing, raw, workspace
+from benchmarks.handbook.world import FOLDER, TRANSFORMED, missing, raw, workspace
 
 import holdfast as hf
 
@@ -127,8 +127,20 @@ def test_card_precision_is_that_of_a_loop_over_days(opened: hf.Workspace, rows: 
     assert run.metrics["precision@100/day/card"].value == pytest.approx(np.mean(shares), abs=1e-12)
 
 
-def test_fraud_scenario_is_not_among_the_columns_of_any_source(opened: hf.Workspace) -> None:
-    columns = {c.name for source in opened.project.sources.values() for c in source.schema.columns}
+def test_fraud_scenario_cannot_be_read_of_the_payment_itself(tmp_path: Path) -> None:
+    text = (FOLDER / "project.py").read_text(encoding="utf-8")
+    assert "scenario" not in text
+    leaking = text.replace(
+        "    reported_at: datetime = hf.arrival_time()",
+        "    reported_at: datetime = hf.arrival_time()\n    scenario: int = hf.field(ge=0, le=3)",
+    ).replace(
+        "@project.features(Transaction, card_windows,",
+        'payment = hf.Entity("payment", key="tx_id")\n\n\n@project.view(reports, entity=payment)\n'
+        'def leak(report):\n    return {"scenario_now": report.scenario.max(over="30d")}\n\n\n'
+        "@project.features(Transaction, leak, card_windows,",
+    )
+    (tmp_path / "project.py").write_text(leaking, encoding="utf-8")
 
-    assert not any("scenario" in name for name in columns)
-    assert Path(opened.folder / "project.py").read_text().count("scenario") == 0
+    problems = hf.Workspace(tmp_path).validate()
+
+    assert {p.code for p in problems if p.severity == "error"} == {"HF108"}
