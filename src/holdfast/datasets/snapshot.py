@@ -96,7 +96,10 @@ def content_of(frame: pl.DataFrame) -> str:
 
 def snapshot_id(recipe: Recipe, content: str) -> str:
     """Return the name of a snapshot: ``d-`` and the hash of recipe and content."""
-    return f"d-{fingerprint({'recipe': to_data(recipe), 'content': content})}"
+    stored = to_data(recipe)
+    if recipe.test_where is None:
+        del stored["test_where"]  # datasets built before there were conditions keep their names
+    return f"d-{fingerprint({'recipe': stored, 'content': content})}"
 
 
 def seal(recipe: Recipe, profile: Profile, frame: pl.DataFrame) -> Snapshot:

@@ -17,7 +17,7 @@ from holdfast.features.view import Feature, FeaturePlan, FeatureSet, Measure, Vi
 from holdfast.features.window import Window
 from holdfast.kernel.errors import ContractError, DeterminismError, NotFoundError
 from holdfast.kernel.expr import Expr, col, const
-from holdfast.kernel.ids import canonical_json, from_data, to_data
+from holdfast.kernel.ids import canonical_json, fingerprint, from_data, to_data
 from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import DAY, HOUR
 from holdfast.testing.lake import MemoryLake
@@ -300,6 +300,14 @@ def test_recipe_survives_its_stored_text() -> None:
     again = from_data(type(snapshot.recipe), to_data(snapshot.recipe))
     assert canonical_json(again) == canonical_json(snapshot.recipe)
     verify(replace(snapshot, recipe=again))
+
+
+def test_name_without_a_condition_is_that_of_recipes_that_knew_none() -> None:
+    snapshot = fraud()
+    recipe = to_data(snapshot.recipe)
+
+    assert recipe.pop("test_where") is None
+    assert snapshot.id == f"d-{fingerprint({'recipe': recipe, 'content': snapshot.content})}"
 
 
 def test_altered_rows_or_recipe_are_noticed() -> None:
