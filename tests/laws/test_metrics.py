@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,37 @@ def test_precision_per_day_equals_a_loop_over_the_days(rows: Scored) -> None:
             shares.append(hits / taken)
 
     assert value("precision@k/day", rows) == pytest.approx(sum(shares) / len(shares), rel=1e-7, abs=1e-9)
+
+
+@given(scored(), st.data())
+def test_precision_per_entity_equals_a_loop_over_days_and_entities(rows: Scored, data: st.DataObject) -> None:
+    numbers = data.draw(st.lists(st.integers(0, 6), min_size=len(rows.y), max_size=len(rows.y)))
+    rows = replace(rows, entity=np.array(numbers, dtype=np.int64), per="card")
+    found: set[int] = set()
+    shares = []
+    for day in sorted(set(rows.day)):
+        cards: dict[int, tuple[float, float, float]] = {}
+        for y, score, weight, on, card in zip(
+            rows.y, rows.score, rows.weight, rows.day, numbers, strict=True
+        ):
+            if on == day and weight > 0 and card not in found:
+                s, label, places = cards.get(card, (-1.0, 0.0, 0.0))
+                cards[card] = (max(s, score), max(label, y), max(places, weight))
+        left, taken, hits = float(rows.k), 0.0, 0.0
+        for score in sorted({s for s, _, _ in cards.values()}, reverse=True):
+            tied = {card: (label, places) for card, (s, label, places) in cards.items() if s == score}
+            size = sum(places for _, places in tied.values())
+            assume(abs(size - left) > 1e-9 or size == left)
+            part = min(size, left)
+            hits += part / size * sum(label * places for label, places in tied.values())
+            taken, left = taken + part, left - part
+            if part == size:
+                found |= {card for card, (label, _) in tied.items() if label > 0}
+        if taken > 0:
+            shares.append(hits / taken)
+
+    expected = sum(shares) / len(shares) if shares else math.nan
+    assert value("precision@k/day/entity", rows) == pytest.approx(expected, rel=1e-7, abs=1e-9, nan_ok=True)
 
 
 @given(scored())

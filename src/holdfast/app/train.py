@@ -26,6 +26,35 @@ from holdfast.serving.ports import PREDICTIONS
 from holdfast.training.train import ChampionOnTest, train
 
 
+def build_dataset(
+    wiring: Wiring, project: CompiledProject, name: str, *, as_of: int | None, progress: Progress
+) -> Snapshot:
+    """Build the dataset of a model from what is stored, and keep it."""
+    model = project.model(name)
+    _refuse_unbuilt(project, name)
+    features = project.feature_sets[model.features]
+    spine = project.grids.get(features.spine) or project.sources[features.spine]
+    keep = [model.cost.missed] if model.cost is not None and isinstance(model.cost.missed, str) else []
+    keep += () if model.precision_per is None else model.precision_per.key
+    snapshot = build(
+        name,
+        project.feature_plan(name),
+        model.label,
+        spine,
+        project.sources,
+        model.split,
+        wiring.lake,
+        project=project.fingerprint,
+        as_of=as_of,
+        decisions=_decisions(wiring, name),
+        keep=keep,
+        test_where=model.test_where,
+        progress=progress,
+    )
+    wiring.snapshots.save(snapshot)
+    return snapshot
+
+
 def train_model(
     wiring: Wiring,
     project: CompiledProject,
@@ -40,26 +69,8 @@ def train_model(
 ) -> Trained:
     """Build, train, judge and register; a failed gate leaves the run on record and no version."""
     model, release = project.model(name), project.release(name)
-    _refuse_unbuilt(project, name)
     started = wiring.clock.now_us()
-    features = project.feature_sets[model.features]
-    spine = project.grids.get(features.spine) or project.sources[features.spine]
-    keep = [model.cost.missed] if model.cost is not None and isinstance(model.cost.missed, str) else []
-    snapshot = build(
-        name,
-        project.feature_plan(name),
-        model.label,
-        spine,
-        project.sources,
-        model.split,
-        wiring.lake,
-        project=project.fingerprint,
-        as_of=as_of,
-        decisions=_decisions(wiring, name),
-        keep=keep,
-        progress=progress,
-    )
-    wiring.snapshots.save(snapshot)
+    snapshot = build_dataset(wiring, project, name, as_of=as_of, progress=progress)
     registry = wiring.registry
     champion = registry.find_alias(name, "champion")
     on_test = None

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.app.load import find_folder, importable, load_project
 from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
@@ -53,6 +53,9 @@ from holdfast.registry.version import ModelVersion
 from holdfast.serving.parity import ParityReport
 from holdfast.serving.parity_trial import Trial
 from holdfast.serving.predict import PredictReport
+
+if TYPE_CHECKING:  # it is a table, and the commands that need none load no table library
+    from holdfast.datasets.snapshot import Snapshot
 
 
 class Workspace:
@@ -215,6 +218,19 @@ class Workspace:
         return rows.sort(BATCH, "origin", descending=[True, False]).head(limit).to_dicts()
 
     # --- training and registry ------------------------------------------------------------------------
+
+    def dataset(self, model: str, *, as_of: str | int | None = None) -> Snapshot:
+        """Build and keep the dataset that training the model would use, and return it.
+
+        Parameters
+        ----------
+        as_of : nothing that arrived later is used; by default the latest arrival stored
+        """
+        from holdfast.app.train import build_dataset
+
+        project = self._applied()
+        project.model(model)
+        return build_dataset(self.wiring, project, model, as_of=_instant(as_of), progress=self.progress)
 
     def train(
         self,

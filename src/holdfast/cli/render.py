@@ -184,7 +184,8 @@ def trained(found: Trained) -> str:
     """Return the metrics table, the gates and what comes next."""
     run, dataset = found.run, found.dataset
     parts = ", ".join(f"{name} {n:,}" for name, n in run.rows.items())
-    left_out = ", ".join(f"{name} {dataset[name]:,}" for name in ("immature", "gap", "censored"))
+    declared = (name for name in ("earlier", "untested") if dataset[name])
+    left_out = ", ".join(f"{name} {dataset[name]:,}" for name in ("immature", "gap", "censored", *declared))
     lines = [
         f"dataset {short(run.dataset, 10)}  {dataset['rows']:,} rows x {len(run.importance) or '?'}, "
         f"known as of {format_instant(dataset['as_of'])}",

@@ -27,12 +27,13 @@ from holdfast.datasets.snapshot import (
     seal,
 )
 from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, Grid, T, event_spine, event_time_of, grid_spine
-from holdfast.datasets.split import PARTS, TimeSplit, resolve
+from holdfast.datasets.split import PARTS, Boundaries, TimeSplit, resolve
 from holdfast.datasets.vocabulary import fit_vocabularies
 from holdfast.events.source import ARRIVED, BASIS, Source
 from holdfast.features.materialize import materialize
-from holdfast.features.view import FeaturePlan
+from holdfast.features.view import Feature, FeaturePlan, FeatureSet
 from holdfast.kernel.errors import ContractError, NotFoundError, did_you_mean
+from holdfast.kernel.expr import Expr, to_text
 from holdfast.kernel.ids import canonical_json, from_data
 from holdfast.kernel.ports import NoProgress, Progress
 from holdfast.kernel.schema import Schema
@@ -54,6 +55,7 @@ def build(
     decisions: pl.DataFrame | None = None,
     keys: Sequence[str] | None = None,
     keep: Sequence[str] = (),
+    test_where: Expr | None = None,
     progress: Progress | None = None,
 ) -> Snapshot:
     """Build the dataset of a model.
@@ -72,6 +74,9 @@ def build(
     decisions : recommendations served before, as ``_key`` and ``decision``, first attempt first
     keys : entity key columns the snapshot keeps; none means those of the grid, or of the plan's views
     keep : other spine columns the snapshot keeps; decimals become float64 in their own unit
+    test_where
+        Condition over what the features may read, as known at the row; rows of the test part where it is not
+        true are left out.
 
     Raises
     ------
@@ -97,9 +102,11 @@ def build(
 
         labels = _labels(rows, label, spine, sources, lake, tables, limit, decisions)
         labelled = _labelled(rows, labels, label, limit)
-        times = labelled[T].to_numpy()
-        boundaries = resolve(split, times, label.horizon)
-        parts = boundaries.parts(times)
+        boundaries = resolve(split, labelled[T].to_numpy(), label.horizon)
+        used = labelled.filter(pl.col(T) >= boundaries.start)
+        earlier = labelled.height - used.height
+        labelled = used if test_where is None else _tested(used, plan, test_where, boundaries, lake, tables)
+        parts = boundaries.parts(labelled[T].to_numpy())
         train = parts == PARTS.index("train")
         tell.advance(1)
 
@@ -114,6 +121,8 @@ def build(
             "immature": labels.count("immature"),
             "unlabelled": labels.count("unlabelled"),
             "censored": labels.count("censored"),
+            "earlier": earlier,
+            "untested": used.height - labelled.height,
             "late_labels": int(labels.late.sum()),
             **{part: int((parts == index).sum()) for index, part in enumerate(PARTS)},
         }
@@ -127,6 +136,7 @@ def build(
             as_of=limit,
             arrival_basis={name: _basis(frame, limit) for name, frame in arrivals.items()},
             counts=counts,
+            test_where=test_where,
         )
         y = frame[LABEL].to_numpy()
         summary = profile(fitted.names, fitted.categorical, x[train], y[train])
@@ -253,6 +263,37 @@ def _labelled(rows: pl.DataFrame, labels: Labels, label: Label, as_of: int) -> p
             ),
         )
     return found
+
+
+def _tested(
+    rows: pl.DataFrame,
+    plan: FeaturePlan,
+    condition: Expr,
+    boundaries: Boundaries,
+    lake: VersionedReader,
+    tables: Mapping[str, int],
+) -> pl.DataFrame:
+    """Return the rows without those of the test part where the condition is false or missing."""
+    reads = set(condition.columns())
+    views = tuple(view for view in plan.views if reads & {measure.name for measure in view.measures})
+    wanted = FeatureSet(
+        plan.features.name, plan.features.spine, (Feature("test_where", condition),), plan.features.views
+    )
+    sources = {view.source: plan.sources[view.source] for view in views}
+    in_test = pl.col(T) >= boundaries.test_start
+    test = rows.filter(in_test)
+    found = materialize(
+        FeaturePlan(wanted, plan.schema, views, sources), test.drop(LABEL), lake, versions=tables
+    )
+    kept = test.filter(pl.Series(found[:, 0] > 0))  # missing is NaN, which is not above 0
+    if kept.height == 0:
+        raise ContractError(
+            f"`test_where` is true for none of {test.height} rows of the test part.",
+            code="HF212",
+            at="test_where",
+            has=(to_text(condition),),
+        )
+    return pl.concat([rows.filter(~in_test), kept])
 
 
 def _keys(plan: FeaturePlan, spine: Source | Grid) -> tuple[str, ...]:

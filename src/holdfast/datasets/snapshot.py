@@ -15,6 +15,7 @@ from holdfast.datasets.profile import Profile
 from holdfast.datasets.split import Boundaries
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import ContractError, DeterminismError
+from holdfast.kernel.expr import Expr
 from holdfast.kernel.ids import digest, fingerprint, short, to_data
 
 LABEL = "_label"
@@ -36,8 +37,10 @@ class Recipe:
     as_of : microseconds; nothing that arrived later was used
     arrival_basis : number of rows by basis, per source read
     counts
-        Rows by fate: ``spine`` is the sum of ``immature``, ``unlabelled``, ``censored`` and the parts
-        ``train``, ``validation``, ``gap``, ``test``; ``late_labels`` are those whose outcome came too late.
+        Rows by fate: ``spine`` is the sum of ``immature``, ``unlabelled``, ``censored``, ``earlier`` (before
+        the training part), ``untested`` (test rows where `test_where` is not true) and the parts ``train``,
+        ``validation``, ``gap``, ``test``; ``late_labels`` are those whose outcome came too late.
+    test_where : condition of the rows a model is tested on; none means all of the test part
     """
 
     project: str
@@ -49,6 +52,7 @@ class Recipe:
     as_of: int
     arrival_basis: dict[str, dict[str, int]]
     counts: dict[str, int]
+    test_where: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,10 @@ def content_of(frame: pl.DataFrame) -> str:
 
 def snapshot_id(recipe: Recipe, content: str) -> str:
     """Return the name of a snapshot: ``d-`` and the hash of recipe and content."""
-    return f"d-{fingerprint({'recipe': to_data(recipe), 'content': content})}"
+    stored = to_data(recipe)
+    if recipe.test_where is None:
+        del stored["test_where"]  # datasets built before there were conditions keep their names
+    return f"d-{fingerprint({'recipe': stored, 'content': content})}"
 
 
 def seal(recipe: Recipe, profile: Profile, frame: pl.DataFrame) -> Snapshot:

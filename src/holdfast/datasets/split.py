@@ -26,13 +26,18 @@ class TimeSplit:
 
     Attributes
     ----------
-    test, validation : length of each part; none means 20 % and 10 % of the span
+    test, validation
+        Length of each part; none means 20 % and 10 % of the span. A validation part of length 0 is none.
     gap : between validation and test, purged; none means the label's horizon
+    train : length of the training part; rows before it are left out. None means all of them.
+    every : the parts begin and end at multiples of it on the UTC epoch, so that a part can be whole days
     """
 
     test: int | None = None
     validation: int | None = None
     gap: int | None = None
+    train: int | None = None
+    every: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class Boundaries:
 def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
     """Return where the parts lie for rows at these prediction times.
 
-    With the default gap no label of the training or validation part is fixed after the test begins.
+    With the default gap no label of the training or validation part is fixed after the test begins. Edges
+    that `every` moves are moved so that this stays true: the end up to the next multiple, the others down.
 
     Parameters
     ----------
@@ -93,14 +99,17 @@ def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
     if t.size == 0:
         raise ContractError("there are no labelled rows to split.", code="HF212", at="split")
     start, end = int(t.min()), int(t.max()) + 1
+    if split.every is not None:
+        end = -(-end // split.every) * split.every
     span = end - start
     test = span * TEST_PERCENT // 100 if split.test is None else split.test
     validation = span * VALIDATION_PERCENT // 100 if split.validation is None else split.validation
     gap = horizon if split.gap is None else split.gap
-    test_start = end - test
-    validation_end = test_start - gap
-    train_end = validation_end - validation
-    if train_end <= start:
+    test_start = _down(end - test, split.every)
+    validation_end = _down(test_start - gap, split.every)
+    train_end = _down(validation_end - validation, split.every)
+    train_start = start if split.train is None else _down(train_end - split.train, split.every)
+    if train_end <= start or train_start < start - (split.every or 0):
         needed = _needed(split, gap)
         raise ContractError(
             f"the labelled rows span {_about(span - 1)}, from {format_instant(start)} to "
@@ -111,13 +120,14 @@ def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
                 f"test {_about(test)}",
                 f"gap {_about(gap)}{' (the horizon)' if split.gap is None else ''}",
                 f"validation {_about(validation)}",
+                *(() if split.train is None else (f"train {_about(split.train)}",)),
             ),
             hint=_shorter(span, gap, needed, declared_gap=split.gap is not None),
         )
-    found = Boundaries(start, train_end, validation_end, test_start, end)
-    counts = np.bincount(found.parts(t), minlength=len(PARTS))
+    found = Boundaries(train_start, train_end, validation_end, test_start, end)
+    counts = np.bincount(found.parts(t[t >= train_start]), minlength=len(PARTS))
     for index, part in enumerate(PARTS):
-        if part != "gap" and counts[index] == 0:
+        if counts[index] == 0 and part != "gap" and not (part == "validation" and validation == 0):
             low, high = found.interval(part)
             raise ContractError(
                 f"the {part} part, {format_instant(low)} to {format_instant(high)}, has no labelled rows.",
@@ -129,9 +139,14 @@ def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
     return found
 
 
+def _down(instant: int, every: int | None) -> int:
+    """Return the latest multiple of `every` at or before the instant."""
+    return instant if every is None else instant // every * every
+
+
 def _needed(split: TimeSplit, gap: int) -> int:
     """Return the span that leaves nothing for training; anything longer leaves something."""
-    fixed, percent = gap, 0
+    fixed, percent = gap + (split.train or 0), 0
     for length, share in ((split.test, TEST_PERCENT), (split.validation, VALIDATION_PERCENT)):
         if length is None:
             percent += share

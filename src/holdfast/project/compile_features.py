@@ -67,7 +67,7 @@ def compile_view(out: Compilation, spec: d.Project, handle: d.ViewHandle) -> Non
         for key, term in captured.items()
         if (measure := _view_measure(out, name, source, key, term)) is not None
     ]
-    entity = _entity(out, handle._entity, at)
+    entity = compile_entity(out, handle._entity, at)
     if source is not None and entity is not None:
         out.project.views[name] = View(name, source, entity, tuple(measures))
 
@@ -127,10 +127,10 @@ def compile_measure(out: Compilation, name: str, term: MeasureTerm, at: str) -> 
     return Measure(name, cast(Any, term.aggregate), window, term.column, where)
 
 
-def _entity(out: Compilation, spec: Any, at: str) -> Entity | None:
+def compile_entity(out: Compilation, spec: Any, at: str) -> Entity | None:
     """Return the entity; one name stands for one key in the whole project."""
     if not isinstance(spec, d.Entity):
-        out.report("HF102", f"entity= takes hf.Entity(...), found {spec!r}.", at)
+        out.report("HF102", f"an hf.Entity(...) is expected, found {spec!r}.", at)
         return None
     key = out.entities.setdefault(spec.name, spec.key)
     if key != spec.key:
@@ -217,6 +217,26 @@ def compile_features(out: Compilation, spec: d.Project, handle: d.FeaturesHandle
     out.project.feature_sets[name] = FeatureSet(name, spine, resolver.features(captured), compiled)
 
 
+def compile_condition(
+    out: Compilation, features: d.FeaturesHandle, function: Any, at: str, place: str
+) -> Expr | None:
+    """Return a condition over what a feature set reads and its features, or None after reporting why not."""
+    compiled = out.project.feature_sets[features.name]
+    out.places[at] = place
+    if not callable(function):
+        out.report("HF103", f"a function of the row is expected, found {function!r}.", at)
+        return None
+    answer = out.captured(lambda: [function(Row())], at, place)
+    if answer is None:
+        return None
+    head, _, name = at.rpartition(".")
+    resolver = _Resolver(out, head, compiled.spine, _spine_columns(out, compiled.spine))
+    for view in features.inputs:
+        if isinstance(view, d.ViewHandle) and view._name in out.project.views:
+            resolver.know(out.project.views[view._name])
+    return resolver.condition(name, answer[0], {f.name: f.expr for f in compiled.features})
+
+
 def _spine_columns(out: Compilation, spine: str) -> dict[str, Column]:
     grid = out.project.grids.get(spine)
     if grid is None:
@@ -238,7 +258,7 @@ def _grid(out: Compilation, spine: d.Spine, views: Collection[d.ViewHandle], at:
     if every == 0:
         message = f"a spine's step must be longer than 0, found {spine.every!r}."
         out.report("HF105", message, at, place=spine.place)
-    entities = [_entity(out, entity, at) for entity in spine.entities]
+    entities = [compile_entity(out, entity, at) for entity in spine.entities]
     found = tuple(entity for entity in entities if entity is not None)
     schema = project.sources[source].schema
     absent = [(e.name, key) for e in found for key in e.key if schema.find(key) is None]
@@ -313,6 +333,18 @@ class _Resolver:
                     hint="rename it in the view",
                 )
             self.known[measure.name] = f"feature of {view.name}"
+
+    def know(self, view: View) -> None:
+        """Let the features of a view that is judged elsewhere be read."""
+        self.known.update({measure.name: f"feature of {view.name}" for measure in view.measures})
+
+    def condition(self, name: str, value: Any, features: Mapping[str, Expr]) -> Expr | None:
+        """Return a condition in which the names of features stand for their expressions."""
+        self._terms = {name: self._term(name, value)}
+        self._done = {other: expr for other, expr in features.items() if other != name}
+        self._terms |= self._done
+        expr = self._feature(name, ())
+        return None if f"{self.at}.{name}" in self.out.unresolved else expr
 
     def add_table(self, handle: d.TableHandle) -> None:
         """Let the columns of a table be read, as ``table.column``."""

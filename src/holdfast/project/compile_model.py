@@ -15,7 +15,12 @@ from holdfast.kernel.ids import digest
 from holdfast.project import definition as d
 from holdfast.project.capture import MeasureTerm, Term
 from holdfast.project.compilation import Compilation
-from holdfast.project.compile_features import compile_measure, find_source
+from holdfast.project.compile_features import (
+    compile_condition,
+    compile_entity,
+    compile_measure,
+    find_source,
+)
 from holdfast.training.model import Baseline, Cost, Forecast, Model, Scalar, SearchSpace
 
 
@@ -41,6 +46,12 @@ def compile_model(out: Compilation, spec: d.Project, handle: d.ModelHandle) -> N
         return
     if label is None or handle.features.name not in out.project.feature_sets:
         return
+    test_where = None
+    if options["test_where"] is not None:
+        test_where = compile_condition(
+            out, handle.features, options["test_where"], f"{at}.test_where", handle.place
+        )
+    per = options["precision_per"]
     function = handle.function
     out.project.models[name] = Model(
         name,
@@ -55,6 +66,8 @@ def compile_model(out: Compilation, spec: d.Project, handle: d.ModelHandle) -> N
         cost,
         forecast,
         k,
+        None if per is None else compile_entity(out, per, f"{at}.precision_per"),
+        test_where,
     )
 
 
@@ -143,8 +156,12 @@ def _search(out: Compilation, given: Mapping[str, Any], at: str) -> dict[str, Se
 
 def _split(out: Compilation, given: Any, at: str) -> TimeSplit:
     spec = out.expect(d.TimeSplit, given, "split=", at) or d.TimeSplit()
-    lengths = (spec.test, spec.validation, spec.gap)
-    return TimeSplit(*(None if v is None else out.duration(v, f"{at}.split") for v in lengths))
+    lengths = (spec.test, spec.validation, spec.gap, spec.train, spec.every)
+    found = TimeSplit(*(None if v is None else out.duration(v, f"{at}.split") for v in lengths))
+    for name in ("test", "train", "every"):
+        if getattr(found, name) == 0:
+            out.report("HF105", f"`{name}` of a split is longer than 0.", f"{at}.split")
+    return found
 
 
 def _baseline(out: Compilation, given: Any, at: str) -> Baseline:

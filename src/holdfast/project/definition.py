@@ -155,11 +155,21 @@ class Objectives:
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Lengths of the test and validation parts, and of the gap before the test, such as ``"10d"``."""
+    """Lengths of the parts, counted back from the last row with a label, such as ``TimeSplit(test="10d")``.
+
+    Parameters
+    ----------
+    test, validation : by default 20 % and 10 % of the span; ``validation="0s"`` for none
+    gap : between validation and test; by default the label's horizon
+    train : by default everything before; else rows before it are left out
+    every : the parts begin and end at multiples of it (UTC), such as whole days with ``"1d"``
+    """
 
     test: Any = None
     validation: Any = None
     gap: Any = None
+    train: Any = None
+    every: Any = None
 
 
 @dataclass(frozen=True)
@@ -528,6 +538,8 @@ class Project:
         cost: Cost | None = None,
         forecast: Forecast | None = None,
         precision_at: int = 100,
+        precision_per: Entity | None = None,
+        test_where: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a model by its training function ``(data, params, run) -> fitted model``.
 
@@ -540,6 +552,10 @@ class Project:
         baseline : what every candidate is measured against; by default the training share
         cost : what wrong answers cost
         precision_at : k of the precision among the k highest scores of a day
+        precision_per : entity that takes one place a day however many rows it has, and leaves once found
+        test_where
+            Condition over what the features may read, ``lambda x: x.blocked == 0``; the model is measured on
+            the test rows where it is true.
         """
         place = caller_place()
         options = {
@@ -551,6 +567,8 @@ class Project:
             "cost": cost,
             "forecast": forecast,
             "precision_at": precision_at,
+            "precision_per": precision_per,
+            "test_where": test_where,
         }
 
         def declare(function: Callable[..., Any]) -> ModelHandle:

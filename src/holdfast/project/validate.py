@@ -19,7 +19,7 @@ from holdfast.kernel.expr import Expr
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
 from holdfast.kernel.typecheck import check
 from holdfast.project.compilation import Compilation
-from holdfast.training.metric import METRICS
+from holdfast.training.metric import METRICS, shown_name
 from holdfast.training.model import Cost, Model
 from holdfast.training.policy import Bands
 
@@ -198,6 +198,10 @@ class _Checks:
         features = self.project.feature_sets[model.features]
         spine = self.project.spine_schema(features)
         self.label(model.label, features, f"{at}.label")
+        if model.test_where is not None:
+            self.expression(model.test_where, self.readable(features), f"{at}.test_where")
+        if model.precision_per is not None:
+            self.keys(model.precision_per, spine, f"{at}.precision_per")
         if model.cost is not None and isinstance(model.cost.missed, str):
             column = spine.find(model.cost.missed)
             if column is None or column.type not in _NUMBERS:
@@ -329,7 +333,9 @@ class _Checks:
         at = f"releases.{name}"
         gates = self.project.releases[name].gates
         k = 100 if model is None else model.precision_at
-        metrics = sorted(metric.replace("@k/", f"@{k}/") for metric in METRICS)
+        per = "" if model is None or model.precision_per is None else model.precision_per.name
+        computed = (name for name, metric in METRICS.items() if metric.unit == "row" or per)
+        metrics = sorted(shown_name(name, k, per) for name in computed)
         for i, gate in enumerate(gates):
             if gate.metric not in metrics and (model is not None or not gate.metric.startswith("precision@")):
                 self.out.report(

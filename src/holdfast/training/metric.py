@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 from holdfast.training.calibration import calibration, calibration_slope, log_loss
-from holdfast.training.ranking import auc, average_precision, precision_per_day
+from holdfast.training.ranking import auc, average_precision, precision_per_day, precision_per_entity
 from holdfast.training.scored import Costs, Evaluator, Floats, Scored, dot, mean_of, ratio
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "evaluate_with_intervals",
     "get_metric",
     "metric_names",
+    "shown_name",
     "task_of",
 ]
 
@@ -59,6 +60,7 @@ class Metric:
     better : which way is better; ``one`` means nearest to 1
     task : kind of label it is defined for
     prepare : returns the function of the weights for those rows
+    unit : what an interval resamples: rows, or entities with all their rows
     """
 
     name: str
@@ -66,6 +68,7 @@ class Metric:
     task: Task
     doc: str
     prepare: Callable[[Scored], Evaluator]
+    unit: Literal["row", "entity"] = "row"
 
 
 def _cost(rows: Scored) -> Floats:
@@ -112,6 +115,18 @@ METRICS: dict[str, Metric] = {
             "weight w takes w of the k places, rows tied at the last place share it in proportion, and a day "
             "with fewer rows uses what it has",
             precision_per_day,
+        ),
+        Metric(
+            "precision@k/day/entity",
+            "higher",
+            "binary",
+            "mean over days (UTC) of the share of positives among the k entities of the highest scores of "
+            "the day, an entity having the highest score and label of its rows of that day; an entity found "
+            "on one day is no longer looked at on the days after. An entity takes as many places as the "
+            "greatest weight of its rows, those tied at the last place share it in proportion and count as "
+            "not found, and a day with fewer entities uses what it has (Dal Pozzolo 2015, card precision)",
+            precision_per_entity,
+            "entity",
         ),
         Metric(
             "log_loss",
@@ -167,22 +182,37 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
-"""Every metric. `precision@k/day` appears under its k: ``precision@100/day``."""
+"""Every metric. `precision@k/day` appears under its k, ``precision@100/day``, and that of entities under the
+name of the entity too, ``precision@100/day/card``."""
 
-_PER_DAY = re.compile(r"precision@[1-9][0-9]*/day")
+_PER_DAY = re.compile(r"precision@[1-9][0-9]*/day(/\w+)?")
+
+
+def shown_name(name: str, k: int, per: str = "") -> str:
+    """Return the name under which a metric of the registry appears; `per` is the name of the entity."""
+    if name == "precision@k/day/entity":
+        return f"precision@{k}/day/{per or 'entity'}"
+    return f"precision@{k}/day" if name == "precision@k/day" else name
+
+
+def _known_name(name: str) -> str:
+    match = _PER_DAY.fullmatch(name)
+    if match is None:
+        return name
+    return "precision@k/day/entity" if match[1] else "precision@k/day"
 
 
 def get_metric(name: str) -> Metric:
-    """Return the metric of that name; ``precision@100/day`` is `precision@k/day`.
+    """Return the metric of that name; ``precision@100/day`` is `precision@k/day`, and so with an entity.
 
     Raises
     ------
     NotFoundError
         If there is none; the hint names the nearest.
     """
-    found = METRICS.get("precision@k/day" if _PER_DAY.fullmatch(name) else name)
-    if found is None or name == "precision@k/day":
-        names = tuple("precision@100/day" if known == "precision@k/day" else known for known in METRICS)
+    found = METRICS.get(_known_name(name))
+    if found is None or name.startswith("precision@k/"):
+        names = tuple(shown_name(known, 100) for known in METRICS)
         raise NotFoundError(
             f"there is no metric `{name}`.", code="HF102", has=names, hint=did_you_mean(name, names)
         )
@@ -194,17 +224,17 @@ def task_of(labels: Floats) -> Task:
     return "binary" if bool(np.all((labels == 0) | (labels == 1))) else "regression"
 
 
-def metric_names(task: Task, k: int, has_costs: bool) -> tuple[str, ...]:
-    """Names of the metrics of such rows, in order."""
+def metric_names(task: Task, k: int, has_costs: bool, per: str = "") -> tuple[str, ...]:
+    """Names of the metrics of such rows, in order; `per` is the name of the declared entity."""
     return tuple(
-        f"precision@{k}/day" if name == "precision@k/day" else name
+        shown_name(name, k, per)
         for name, metric in METRICS.items()
-        if metric.task == task and (name != "cost" or has_costs)
+        if metric.task == task and (name != "cost" or has_costs) and (metric.unit == "row" or per)
     )
 
 
 def _prepare(rows: Scored, task: Task) -> dict[str, Evaluator]:
-    names = metric_names(task, rows.k, rows.costs is not None)
+    names = metric_names(task, rows.k, rows.costs is not None, "" if rows.entity is None else rows.per)
     return {name: get_metric(name).prepare(rows) for name in names}
 
 
@@ -227,7 +257,8 @@ def evaluate_with_intervals(
     Percentile bootstrap over *rows* (Efron 1979) with Poisson counts in place of multinomial ones (Hanley and
     MacGibbon 2006): each replicate gives each row a weight of its own times a Poisson count of mean 1. Days
     and entities are not resampled, also not for the metric per day, so dependence between rows of one day or
-    one entity is not part of the interval. Bins of the calibration error stay those of the rows themselves.
+    one entity is not part of the interval; only `precision@k/day/entity` resamples entities, each with all
+    its rows. Bins of the calibration error stay those of the rows themselves.
     Resampling adds noise, which biases the calibration error upwards; where a value lies outside its
     percentiles the interval is widened to hold it. Replicates where a metric is not defined are left out;
     if more than half are, there is no interval. O(n log n) once, then O(n) for each replicate.
@@ -235,11 +266,15 @@ def evaluate_with_intervals(
     evaluators = _prepare(rows, task)
     found: dict[str, list[float]] = {name: [] for name in evaluators}
     values = {name: value(rows.weight) for name, value in evaluators.items()}
+    units = {name: get_metric(name).unit for name in evaluators}
     draw = _poisson_counts(len(rows.y), seed)
+    draw_entities = _poisson_counts(0 if rows.entity is None else int(rows.entity.max()) + 1, seed + 1)
     for _ in range(repeats):
-        weight = rows.weight * draw()
+        weights = {"row": rows.weight * draw()}
+        if rows.entity is not None:
+            weights["entity"] = rows.weight * draw_entities()[rows.entity]
         for name, value in evaluators.items():
-            found[name].append(value(weight))
+            found[name].append(value(weights[units[name]]))
     return {name: _interval(values[name], np.array(found[name])) for name in evaluators}
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from holdfast.datasets.label import Label
 from holdfast.datasets.split import TimeSplit
+from holdfast.events.entity import Entity
+from holdfast.kernel.expr import Expr
 
 Scalar = str | int | float | bool | None
 
@@ -68,6 +70,10 @@ class Model:
     features : name of the feature set
     function : ``module:qualname`` of the user's training function
     source : digest of the function's source text
+    precision_at, precision_per
+        How many rows of a day the precision among the highest scores looks at, and the entity, if any, that
+        takes one place a day however many rows it has.
+    test_where : condition of the test rows the model is measured on; none means all
     """
 
     name: str
@@ -82,6 +88,8 @@ class Model:
     cost: Cost | None = None
     forecast: Forecast | None = None
     precision_at: int = 100
+    precision_per: Entity | None = None
+    test_where: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

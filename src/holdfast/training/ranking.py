@@ -66,3 +66,48 @@ def precision_per_day(rows: Scored) -> Evaluator:
         return float(np.mean(found[has_rows] / taken[has_rows])) if has_rows.any() else math.nan
 
     return evaluate
+
+
+def precision_per_entity(rows: Scored) -> Evaluator:
+    """Prepare the mean over days of the share of positives among the k entities of the highest scores."""
+    if rows.entity is None:
+        return lambda weight: math.nan
+    order = np.lexsort((-rows.score, rows.entity, rows.day))
+    entity, day, score, y = (column[order] for column in (rows.entity, rows.day, rows.score, rows.y))
+    groups = np.unique(runs(day, entity)[0])
+    days = np.unique(runs(day[groups])[0])
+    ends = np.append(days[1:], len(groups))
+    entities = int(entity.max()) + 1
+
+    def evaluate(weight: Floats) -> float:
+        w = weight[order]
+        places = np.maximum.reduceat(w, groups)
+        present = w > 0  # a row of weight 0 is not there: neither its score nor its label counts
+        highest = np.maximum.reduceat(np.where(present, score, -np.inf), groups)
+        positive = np.maximum.reduceat(np.where(present, y, 0.0), groups) > 0
+        found = np.zeros(entities, dtype=np.bool_)
+        shares = []
+        for start, end in zip(days, ends, strict=True):
+            at = np.arange(start, end)
+            at = at[(places[at] > 0) & ~found[entity[groups[at]]]]
+            if not len(at):
+                continue
+            at = at[np.argsort(-highest[at], kind="stable")]
+            seen = sums(places[at])
+            full = int(np.searchsorted(seen[1:], rows.k))  # the entity that takes the last place
+            if full == len(at):
+                whole, share = at, 0.0
+            else:
+                firsts, lasts = runs(highest[at])
+                whole, tied = at[: firsts[full]], at[firsts[full] : lasts[full]]
+                left, size = rows.k - seen[firsts[full]], float(places[tied].sum())
+                if left >= size:  # they fill the places exactly
+                    whole, share = at[: lasts[full]], 0.0
+                else:
+                    share = left / size * float(places[tied][positive[tied]].sum())
+            hits = whole[positive[whole]]
+            shares.append((float(places[hits].sum()) + share) / min(float(rows.k), float(seen[-1])))
+            found[entity[groups[hits]]] = True
+        return float(np.mean(shares)) if shares else math.nan
+
+    return evaluate

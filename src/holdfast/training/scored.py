@@ -41,7 +41,9 @@ class Scored:
     score : (n,) finite scores; for binary labels the probability of the positive class
     weight : (n,) non-negative; how many rows each one stands for
     day : (n,) number of the row's day
-    k : rows a day for `precision@k/day`
+    k : rows, or entities, a day for `precision@k/day`
+    entity : (n,) number of the row's entity, for `precision@k/day/entity`; none where none is declared
+    per : name of that entity
     """
 
     y: Floats
@@ -50,6 +52,8 @@ class Scored:
     day: NDArray[np.int64]
     k: int = 100
     costs: Costs | None = None
+    entity: NDArray[np.int64] | None = None
+    per: str = ""
 
 
 def ratio(numerator: float, denominator: float) -> float:

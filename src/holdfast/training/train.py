@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from holdfast.datasets.profile import profile
 from holdfast.datasets.snapshot import LABEL, PART, ROW_PREFIX, WEIGHT, Snapshot
 from holdfast.datasets.spine import T
 from holdfast.datasets.split import Part
+from holdfast.events.entity import Entity
 from holdfast.kernel.errors import ContractError, RefusedError, UsageError, did_you_mean
 from holdfast.kernel.ids import fingerprint
 from holdfast.kernel.ports import NoProgress, Progress
@@ -313,7 +315,17 @@ def _scored(
     if model.cost is not None and policy is not None and task == "binary":
         acted = policy.acts(scores, model.cost.act_on)
         costs = Costs(acted, model.cost.false_alarm, _missed(model.cost.missed, snapshot, len(scores)))
-    return Scored(test.y, scores, test.weight, test.t // DAY, model.precision_at, costs)
+    entity, per = None, ""
+    if model.precision_per is not None:
+        entity, per = _entities(model.precision_per, snapshot), model.precision_per.name
+    return Scored(test.y, scores, test.weight, test.t // DAY, model.precision_at, costs, entity, per)
+
+
+def _entities(entity: Entity, snapshot: Snapshot) -> NDArray[np.int64]:
+    """Return the number of each test row's entity; rows with a missing key share one."""
+    keys = [f"{ROW_PREFIX}{name}" for name in entity.key]
+    test = snapshot.frame.filter(snapshot.frame[PART] == "test")
+    return test.select(pl.struct(keys).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
 
 
 def _missed(missed: float | str, snapshot: Snapshot, n: int) -> NDArray[np.float64]:

@@ -130,6 +130,15 @@ def test_same_seed_and_data_give_the_same_files(world: World) -> None:
     assert (first / "model.txt").read_bytes() == (bundles / one.run.bundle / "model.txt").read_bytes()
 
 
+def test_dataset_is_the_one_that_training_uses(world: World) -> None:
+    workspace = world.open()
+
+    dataset = workspace.dataset("fraud")
+
+    assert dataset.id == workspace.train("fraud", by="eva").run.dataset
+    assert workspace.wiring.snapshots.load(dataset.id).frame.equals(dataset.frame)
+
+
 def test_author_cannot_approve(rivals: World) -> None:
     with pytest.raises(RefusedError, match="`ana` is the author"):
         rivals.open().approve("fraud", 2, by="ana", reason="mine")

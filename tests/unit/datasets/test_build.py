@@ -16,8 +16,8 @@ from holdfast.events.source import Source
 from holdfast.features.view import Feature, FeaturePlan, FeatureSet, Measure, View
 from holdfast.features.window import Window
 from holdfast.kernel.errors import ContractError, DeterminismError, NotFoundError
-from holdfast.kernel.expr import Expr, col
-from holdfast.kernel.ids import canonical_json, from_data, to_data
+from holdfast.kernel.expr import Expr, col, const
+from holdfast.kernel.ids import canonical_json, fingerprint, from_data, to_data
 from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import DAY, HOUR
 from holdfast.testing.lake import MemoryLake
@@ -171,6 +171,41 @@ def test_recipe_counts_every_row_of_the_spine_once() -> None:
     assert found.arrival_basis == {"transactions": {"assumed": 90}, "chargebacks": {"column": 18}}
 
 
+def test_rows_before_a_declared_training_part_are_counted_and_left_out() -> None:
+    everything = fraud()
+
+    short = fraud(split=replace(SPLIT, train=5 * DAY))
+
+    begin = short.recipe.boundaries.start
+    assert begin == short.recipe.boundaries.train_end - 5 * DAY
+    expected = everything.frame.filter(pl.col("_t") >= begin)
+    assert short.frame.equals(expected)
+    assert short.recipe.counts["earlier"] == everything.frame.height - expected.height > 0
+
+
+def test_test_rows_are_those_where_the_condition_is_true_as_known() -> None:
+    everything = fraud()
+    spent = Expr("gt", (col("spend_2d"), const(5.0)))
+
+    measured = fraud(test_where=Expr("and", (spent, Expr("eq", (col("country"), const("PT"))))))
+
+    vocabulary = everything.recipe.plan.vocabularies["country"]
+    in_test = pl.col("_part") == "test"
+    true = (pl.col("spend_2d") > 5) & (pl.col("country") == 1 + vocabulary.index("PT"))
+    assert measured.frame.equals(everything.frame.filter(~in_test | true))
+    left_out = everything.frame.filter(in_test & ~true).height
+    assert measured.recipe.counts["untested"] == left_out > 0
+    assert measured.id != everything.id
+    verify(measured)
+
+
+def test_condition_that_is_never_true_is_refused() -> None:
+    problem = refused(test_where=Expr("gt", (col("spend_2d"), const(1e6)))).problem
+
+    assert problem.at == "test_where"
+    assert "none of 18 rows" in problem.message
+
+
 def test_parts_follow_the_boundaries() -> None:
     snapshot = fraud()
 
@@ -265,6 +300,14 @@ def test_recipe_survives_its_stored_text() -> None:
     again = from_data(type(snapshot.recipe), to_data(snapshot.recipe))
     assert canonical_json(again) == canonical_json(snapshot.recipe)
     verify(replace(snapshot, recipe=again))
+
+
+def test_name_without_a_condition_is_that_of_recipes_that_knew_none() -> None:
+    snapshot = fraud()
+    recipe = to_data(snapshot.recipe)
+
+    assert recipe.pop("test_where") is None
+    assert snapshot.id == f"d-{fingerprint({'recipe': recipe, 'content': snapshot.content})}"
 
 
 def test_altered_rows_or_recipe_are_noticed() -> None:

@@ -88,3 +88,39 @@ def test_empty_part_is_named_with_the_counts_and_a_length_that_reaches_a_row() -
 def test_no_rows_are_refused() -> None:
     with pytest.raises(ContractError, match="no labelled rows"):
         resolve(TimeSplit(), np.array([], dtype=np.int64), horizon=0)
+
+
+def test_parts_can_be_whole_days_and_training_a_declared_length() -> None:
+    t = hourly(30)[5:-3]  # begins and ends inside a day
+    split = TimeSplit(test=7 * DAY, validation=0, gap=7 * DAY, train=7 * DAY, every=DAY)
+
+    found = resolve(split, t, horizon=DAY)
+
+    assert found == Boundaries(9 * DAY, 16 * DAY, 16 * DAY, 23 * DAY, 30 * DAY)
+    assert found.part_of(16 * DAY) == "gap"
+
+
+def test_last_row_at_midnight_begins_a_day_of_its_own() -> None:
+    assert resolve(TimeSplit(every=DAY), np.append(hourly(30), 30 * DAY), horizon=DAY).end == 31 * DAY
+
+
+def test_edges_that_are_moved_to_whole_days_keep_the_gap() -> None:
+    found = resolve(TimeSplit(test=36 * HOUR, gap=30 * HOUR, every=DAY), hourly(30), horizon=30 * HOUR)
+
+    assert found.test_start - found.validation_end >= 30 * HOUR
+    assert all(edge % DAY == 0 for edge in (found.train_end, found.validation_end, found.test_start))
+
+
+def test_training_length_beyond_the_history_is_named() -> None:
+    with pytest.raises(ContractError) as caught:
+        resolve(TimeSplit(test=7 * DAY, validation=DAY, gap=DAY, train=60 * DAY), hourly(30), horizon=DAY)
+
+    assert "train 60d" in caught.value.problem.has
+
+
+def test_only_a_validation_part_declared_empty_may_be_empty() -> None:
+    split = TimeSplit(test=DAY, validation=0, gap=0)
+
+    assert resolve(split, hourly(10), horizon=0).validation_end == resolve(split, hourly(10), 0).train_end
+    with pytest.raises(ContractError, match="the validation part"):
+        resolve(TimeSplit(test=DAY, validation=HOUR // 2, gap=HOUR // 4), hourly(10), horizon=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.app.workspace import Workspace
+from holdfast.events.entity import Entity
 from holdfast.kernel.ids import canonical_json, fingerprint, from_data
 from holdfast.project.compiled import CompiledProject
 
@@ -101,6 +102,24 @@ def test_feature_may_read_another_feature_of_its_set(project: Write) -> None:
     assert features["quarter"].args[0] == features["half"]
 
 
+def test_condition_on_test_rows_reads_columns_views_and_features(project: Write) -> None:
+    text = text_of("fraud").replace(
+        'missed="amount"),', 'missed="amount"), precision_per=card, test_where=lambda x: (x.night == 0) & '
+        '(x.card_fraud_30d == 0) & (x.amount > 1),', 1
+    )  # fmt: skip
+    opened = Workspace(project(text))
+    found = opened.project
+
+    condition = found.models["fraud"].test_where
+    assert opened.validate() == []
+    assert condition is not None
+    assert set(condition.columns()) == {"at", "card_fraud_30d", "amount"}
+    night = next(f for f in found.feature_sets["create_features"].features if f.name == "night")
+    assert night.expr in condition.args[0].args[0].args
+    assert found.models["fraud"].precision_per == Entity("card", ("card_id",))
+    assert from_data(CompiledProject, json.loads(canonical_json(found))) == found
+
+
 def test_text_column_alone_is_a_categorical_feature() -> None:
     features = compiled(FOLDERS["fraud"]).feature_sets["create_features"].features
 
@@ -126,6 +145,12 @@ def test_deep_expression_is_a_problem_and_no_crash(project: Write) -> None:
         ("gates=[", "fallback=[hf.rules(lambda f: 'no')], gates=[", "HF103"),
         ("absent=0)", "absent=0), params={'rate': float('inf')}", "HF103"),
         ("absent=0)", "absent=0), precision_at='all'", "HF103"),
+        ("absent=0)", "absent=0), precision_per='customer'", "HF102"),
+        ("absent=0)", "absent=0), test_where=lambda x: x.nothing == 0", "HF102"),
+        ("absent=0)", "absent=0), test_where=lambda x: 'all'", "HF103"),
+        ("absent=0)", "absent=0), test_where='all'", "HF103"),
+        ("absent=0)", "absent=0), test_where=lambda x: x.at + 'day'", "HF104"),
+        ("absent=0)", "absent=0), split=hf.TimeSplit(train='0s')", "HF105"),
         ("absent=0)", "absent=0), cost=5", "HF103"),
         ("absent=0)", "absent=0), split='5d'", "HF103"),
         ("absent=0)", "absent=0, value='one')", "HF103"),

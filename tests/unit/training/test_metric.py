@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +61,39 @@ def test_rows_tied_at_the_last_place_share_it() -> None:
     rows = rows_of([1, 1, 0, 0], [0.9, 0.5, 0.5, 0.5], k=2)
 
     assert evaluate(rows, "binary")["precision@2/day"] == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_entity_takes_one_place_and_leaves_once_found() -> None:
+    rows = rows_of(
+        [1, 1, 0, 0, 1, 0],
+        [0.9, 0.8, 0.7, 0.6, 0.95, 0.5],
+        day=np.array([0, 0, 0, 1, 1, 1], dtype=np.int64),
+        entity=np.array([0, 0, 1, 1, 0, 2], dtype=np.int64),
+        per="card",
+        k=2,
+    )
+
+    # Day 0: cards 0 (found) and 1. Day 1: card 0 is known by then, which leaves 1 and 2.
+    assert evaluate(rows, "binary")["precision@2/day/card"] == (1 / 2 + 0) / 2
+
+
+def test_entity_metric_is_named_only_where_an_entity_is_declared() -> None:
+    assert not any("/day/" in name for name in metric_names("binary", 100, has_costs=False))
+    assert "precision@5/day/card" in metric_names("binary", 5, has_costs=False, per="card")
+    assert get_metric("precision@5/day/card").unit == "entity"
+
+
+def test_interval_of_the_entity_metric_resamples_entities_and_leaves_the_others_alone() -> None:
+    rows = noisy(3_000)
+    of_cards = replace(rows, entity=np.arange(3_000) % 30, per="card")
+
+    plain = evaluate_with_intervals(rows, "binary", seed=3)
+    found = evaluate_with_intervals(of_cards, "binary", seed=3)
+
+    assert {name: found[name] for name in plain} == plain
+    extra = found["precision@100/day/card"]
+    assert extra.low is not None
+    assert extra.low < extra.high  # type: ignore[operator]
 
 
 def test_constant_score_has_the_share_of_positives_as_average_precision() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests import training_examples as examples
 
+from holdfast.events.entity import Entity
 from holdfast.kernel.errors import ContractError, HoldfastError, RefusedError, UsageError
 from holdfast.training.bundle import open_bundle
 from holdfast.training.gate import Gate
@@ -311,3 +312,15 @@ def test_interval_of_the_record_has_no_nan() -> None:
     for found in trained(policy=None).run.metrics.values():
         assert isinstance(found, Interval)
         assert all(value is None or math.isfinite(value) for value in (found.value, found.low, found.high))
+
+
+def test_declared_entity_gives_its_metric_for_candidate_baseline_and_champion() -> None:
+    model = examples.model(precision_per=Entity("card", ("card_id",)))
+
+    run = trained(model=model, champion=ChampionOnTest("fraud@1", np.full(len(TEST.y), 0.5))).run
+
+    name = "precision@20/day/card"
+    assert run.metrics[name].value is not None
+    assert run.baseline[name] is not None
+    assert run.champion is not None
+    assert run.champion[name] == run.baseline[name]  # both give every row one score
