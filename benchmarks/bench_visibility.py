@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bench_serving import FOLDER, free_port, ours_running, processor_s
+from benchmarks.bench_serving import FOLDER, ours_running, processor_s
 from benchmarks.figures import report
 from benchmarks.serving_world import prepare
 from holdfast.app.workspace import Workspace
@@ -117,7 +117,7 @@ def main() -> None:
     """Run once, after some seconds of warming up."""
     folder = prepare(FOLDER / "project")
     command = [sys.executable, "-m", "holdfast", "worker", "-C", str(folder)]
-    with ours_running(folder) as (port, server):
+    with ours_running(folder) as (port, _):
         log = (FOLDER / "worker.log").open("w")
         worker = subprocess.Popen(command, stderr=log, stdout=log)
         try:
