@@ -1,16 +1,28 @@
-"""Windows offline: 2M events of 20k entities seen from 200k spine rows, against Polars.
+"""Windows offline: 10M events seen from 1M rows, 4 windows x 6 aggregates, beside DuckDB and Polars.
 
-Ours answers 4 windows x 6 aggregates as known. Polars has no notion of arrival and takes its windows at the
-events themselves, so the comparison is on what both can say: `count` and float `sum`, `mean`, `min`, `max`
-over four exact windows at every event, everything known.
+All read the same Parquet file. Ours answers as known: what had arrived by each row's instant; the peers have
+no notion of arrival, so they get events that are known at once, and so do we in the comparison at every event.
+
+`duckdb_sort`: reading the file and sorting it by card and time, which any engine does before windows, without
+any window. `duckdb_range`: RANGE windows. `polars_rolling`: a rolling group-by for each window. The peers
+know windows at events only, so for the 1M rows, which are events, they compute all and keep what was asked;
+`windows_dense_vs_polars_rolling` compares where both answer at every event.
+
+Memory is counted twice: what numpy and Python allocate (tracemalloc), and the growth of the process's peak.
 """
 
 import argparse
+import gc
+import resource
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from statistics import median
 
+import duckdb
 import numpy as np
 import polars as pl
 
@@ -23,124 +35,200 @@ from holdfast.features.window import Window
 from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import DAY, HOUR, MINUTE
 
+FOLDER = Path("build/bench-windows")
 START = 1_750_000_000_000_000
 SCHEMA = Schema(
     "Payment",
     (
         Column("at", "time", role="event_time"),
         Column("card_id", "string"),
-        Column("amount", "decimal", scale=2),
+        Column("amount", "decimal", scale=2, ge=0, le=100_000),
     ),
 )
 OVERS = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 AGGREGATES: tuple[AggregateName, ...] = ("count", "sum", "mean", "std", "min", "max")
-COMPARABLE: tuple[AggregateName, ...] = ("count", "sum", "mean", "min", "max")
 
 
-def events(n: int, entities: int, seed: int, *, late: bool) -> pl.DataFrame:
-    """Events over 90 days in time order; one in twenty arrives up to 3 days late, the rest in 10 min."""
-    random = np.random.default_rng(seed)
-    at = np.sort(random.integers(0, 90 * DAY, n)) + START
-    delay = random.integers(0, 10 * MINUTE, n)
-    delay = np.where(random.random(n) < 0.05, random.integers(0, 3 * DAY, n), delay) if late else 0 * delay
-    return pl.DataFrame(
+def write_events(path: Path, n: int, cards: int, *, late: bool) -> Path:
+    """Write events over 90 days in time order; of late ones, one in twenty arrives up to 3 days later."""
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(1)
+    at = np.sort(draw.integers(0, 90 * DAY, n)) + START
+    delay = draw.integers(0, 10 * MINUTE, n)
+    delay = np.where(draw.random(n) < 0.05, draw.integers(0, 3 * DAY, n), delay) if late else 0 * delay
+    names = pl.Series([f"card-{i:06d}" for i in range(cards)])
+    frame = pl.DataFrame(
         {
             "at": pl.Series(at).cast(pl.Datetime("us", "UTC")),
-            "card_id": np.char.add("card-", random.integers(0, entities, n).astype(str)),
-            "amount": np.rint(random.lognormal(8, 1.5, n)).astype(np.int64).clip(1, 10_000_000),
+            "card_id": names.gather(draw.integers(0, cards, n)),
+            "amount": np.rint(draw.lognormal(8, 1.5, n)).astype(np.int64).clip(1, 10_000_000),
             "_arrived": at + delay,
             "_batch": np.ones(n, np.int64),
         }
     )
+    frame.write_parquet(path, compression="zstd")
+    return path
 
 
-def spine(rows: pl.DataFrame) -> pl.DataFrame:
-    """Spine rows at events, known at the instant itself."""
+def spine_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows at events, known at the instant itself."""
     t = rows["at"].to_physical()
     return pl.DataFrame({"card_id": rows["card_id"], "_t": t, "_known_at": t})
 
 
-def view(aggregates: tuple[AggregateName, ...], *, exact: bool) -> View:
-    """Four windows of one card, with the default hop of five minutes or exact."""
+def view(*, exact: bool) -> View:
+    """Four windows of one card, with a hop of five minutes or exact."""
     measures = tuple(
         Measure(
             f"{a}_{name}", a, Window(over, 0, 0 if exact else 5 * MINUTE), None if a == "count" else "amount"
         )
         for name, over in OVERS.items()
-        for a in aggregates
+        for a in AGGREGATES
     )
     return View("card_activity", "payments", Entity("card", ("card_id",)), measures)
 
 
-def polars_windows(frame: pl.DataFrame) -> list[pl.DataFrame]:
-    """The same windows, `[t - over, t)` at each event, by a rolling group-by per window."""
-    lazy = frame.lazy().select("card_id", "at", "amount").sort("card_id", "at")
+def ours(path: Path, spine: pl.DataFrame | None, view: View) -> int:
+    """Read the file and compute every measure for each row of the spine, or at every event."""
+    events = pl.read_parquet(path, columns=["at", "card_id", "amount", "_arrived"])
+    asked = spine_of(events) if spine is None else spine
+    found = measures_as_known((view,), {"payments": SCHEMA}, asked, {"payments": events})
+    return len(found) * asked.height
+
+
+def polars_rolling(path: Path, spine: pl.DataFrame | None) -> int:
+    """The same windows, `[t - over, t)` at each event, and of them the rows that are asked for."""
+    lazy = pl.scan_parquet(path).select("card_id", "at", "amount").sort("card_id", "at")
     amount = pl.col("amount")
-    return [
-        lazy.rolling("at", period=name, closed="left", group_by="card_id")
-        .agg(
-            pl.len().alias("count"),
-            amount.sum(),
-            amount.mean().alias("m"),
-            amount.min().alias("a"),
-            amount.max().alias("b"),
+    n = 0
+    for name in OVERS:
+        windows = (
+            lazy.rolling("at", period=name, closed="left", group_by="card_id")
+            .agg(
+                pl.len().alias("count"),
+                amount.sum().alias("sum"),
+                amount.mean().alias("mean"),
+                amount.std().alias("std"),
+                amount.min().alias("min"),
+                amount.max().alias("max"),
+            )
+            .collect()
         )
-        .collect()
-        for name in OVERS
-    ]
+        if spine is not None:
+            asked = spine.select("card_id", pl.col("_t").cast(pl.Datetime("us", "UTC")).alias("at"))
+            windows = asked.join(windows.unique(["card_id", "at"]), on=["card_id", "at"], how="left")
+        n += windows.height * len(AGGREGATES)
+    return n
 
 
-def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Best of several runs."""
+def duckdb_sort(path: Path) -> int:
+    """Read and sort, into a table in memory."""
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 2")
+        connection.execute(
+            f'CREATE TABLE s AS SELECT "at", card_id, amount FROM read_parquet(\'{path}\') ORDER BY card_id, "at"'
+        )
+    return 0
+
+
+def duckdb_range(path: Path) -> int:
+    """RANGE windows at every event."""
+    columns = ", ".join(
+        f"count(*) OVER w{i}, sum(amount) OVER w{i}, avg(amount) OVER w{i}, stddev_samp(amount) OVER w{i}, "
+        f"min(amount) OVER w{i}, max(amount) OVER w{i}"
+        for i in range(len(OVERS))
+    )
+    windows = ", ".join(
+        f'w{i} AS (PARTITION BY card_id ORDER BY "at" RANGE BETWEEN INTERVAL {over} MICROSECONDS PRECEDING '
+        "AND INTERVAL 1 MICROSECONDS PRECEDING)"
+        for i, over in enumerate(OVERS.values())
+    )
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 2")
+        connection.execute(f"CREATE TABLE w AS SELECT {columns} FROM read_parquet('{path}') WINDOW {windows}")
+    return 0
+
+
+def seconds(call: Callable[[], int], repeats: int) -> float:
+    """Median of several runs."""
     times = []
     for _ in range(repeats):
+        gc.collect()
         begun = time.perf_counter()
         call()
         times.append(time.perf_counter() - begun)
-    return min(times)
+    return median(times)
+
+
+def peak_rss() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory(path: Path, rows: int) -> tuple[float, float]:
+    """Return the peak of counted allocations and of the process's growth, in bytes, without the results."""
+    events = pl.read_parquet(path, columns=["at", "card_id", "amount", "_arrived"])
+    spine = spine_of(events[np.sort(np.random.default_rng(7).choice(events.height, rows, replace=False))])
+    gc.collect()
+    before = peak_rss()
+    asked, full = spine, view(exact=False)
+    results = len(full.measures) * rows * 8
+    tracemalloc.start()
+    measures_as_known((full,), {"payments": SCHEMA}, asked, {"payments": events})
+    counted = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return counted - results, peak_rss() - before - results
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--entities", type=int, default=20_000)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--cards", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--slow-repeats", type=int, default=5, help="of the peers that take minutes")
+    parser.add_argument("--memory", action="store_true", help="only count memory, in this process")
     options = parser.parse_args()
-    sources, random = {"payments": SCHEMA}, np.random.default_rng(7)
+    size = f"{options.events}-{options.cards}"
+    late = write_events(FOLDER / f"late-{size}.parquet", options.events, options.cards, late=True)
+    plain = write_events(FOLDER / f"plain-{size}.parquet", options.events, options.cards, late=False)
+    if options.memory:
+        print(*memory(late, options.rows))
+        return
+    command = [sys.executable, "-m", "benchmarks.bench_windows", "--memory"]
+    command += [f"--{name}={getattr(options, name)}" for name in ("events", "cards", "rows")]
+    counted, grown = map(float, subprocess.run(command, check=True, capture_output=True).stdout.split())
 
-    late = events(options.events, options.entities, seed=1, late=True)
-    asked = spine(late[np.sort(random.choice(late.height, options.rows, replace=False))])
-    full = view(AGGREGATES, exact=False)
-
-    def ours() -> Any:
-        return measures_as_known((full,), sources, asked, {"payments": late})
-
-    as_known = seconds(ours, options.repeats)
-    tracemalloc.start()
-    ours()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-
-    plain = events(options.events, options.entities, seed=1, late=False)
-    every, same = spine(plain), view(COMPARABLE, exact=True)
-    dense = seconds(lambda: measures_as_known((same,), sources, every, {"payments": plain}), options.repeats)
-    rolling = seconds(lambda: polars_windows(plain), 1)
-
-    values = options.rows * len(full.measures)
+    chosen = np.sort(np.random.default_rng(7).choice(options.events, options.rows, replace=False))
+    spine = spine_of(pl.read_parquet(late, columns=["at", "card_id"])[chosen])
+    hopped, exact = view(exact=False), view(exact=True)
+    ours(late, spine[:1000], hopped)
+    times = {
+        "as_known": seconds(lambda: ours(late, spine, hopped), options.repeats),
+        "known": seconds(lambda: ours(plain, spine, exact), options.repeats),
+        "duckdb_sort": seconds(lambda: duckdb_sort(plain), options.repeats),
+        "dense": seconds(lambda: ours(plain, None, exact), options.slow_repeats),
+        "polars_rolling": seconds(lambda: polars_rolling(plain, spine), options.slow_repeats),
+        "duckdb_range": seconds(lambda: duckdb_range(plain), options.slow_repeats),
+    }
     report(
         "bench",
         [
-            ("windows_as_known_s", as_known, "s"),
-            ("windows_as_known_events_per_s", options.events / as_known, "events/s"),
-            ("windows_as_known_values_per_s", values / as_known, "values/s"),
-            ("windows_array_bytes_per_event", peak / options.events, "bytes"),
-            ("windows_at_every_event_s", dense, "s"),
-            ("windows_polars_rolling_s", rolling, "s"),
-            ("windows_times_faster_than_polars", rolling / dense, "x"),
+            *((f"windows_{name}_s", spent, "s") for name, spent in times.items()),
+            ("windows_vs_duckdb_sort", times["as_known"] / times["duckdb_sort"], "of its time; at most 1.0"),
+            ("windows_vs_polars_rolling", times["polars_rolling"] / times["as_known"], "times; at least 5"),
+            (
+                "windows_dense_vs_polars_rolling",
+                times["polars_rolling"] / times["dense"],
+                "times, at every event",
+            ),
+            ("windows_vs_duckdb_range", times["duckdb_range"] / times["as_known"], "times"),
+            ("windows_bytes_per_event", counted / options.events, "bytes counted, as known; at most 150"),
+            ("windows_process_bytes_per_event", grown / options.events, "bytes the process grew by"),
         ],
-        title=f"{options.events:,} events, {options.entities:,} entities, {options.rows:,} spine rows",
+        title=f"Windows: {options.events:,} events, {options.cards:,} cards, {options.rows:,} rows",
     )
 
 

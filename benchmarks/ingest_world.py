@@ -33,6 +33,26 @@ PAYMENTS = Source(
 )
 
 
+WIDE = Source(
+    "payments",
+    Schema(
+        "Payment",
+        (
+            Column("tx_id", "string", role="event_id", max_length=40),
+            Column("at", "time", role="event_time"),
+            Column("card_id", "string", max_length=20),
+            Column("terminal_id", "string", max_length=20),
+            Column("channel", "string", one_of=("present", "online", "phone")),
+            Column("amount", "decimal", scale=2, ge=0, le=100_000),
+            Column("items", "int", ge=1, le=500),
+            Column("country", "string", nullable=True, one_of=("PT", "DE", "FR")),
+        ),
+    ),
+    known_after=0,
+)
+"""Eight columns; ten constraints beside types and presence: three lengths, two lists, four bounds, one scale."""
+
+
 class Clock:
     """Always the same instant."""
 
@@ -66,6 +86,26 @@ def payments(n: int, seed: int = 7, days: int = 90) -> pl.DataFrame:
             "terminal_id": [f"m-{i}" for i in draw.integers(0, 500, n)],
             "amount": np.round(draw.gamma(2, 40, n), 2),
             "country": [COUNTRIES[i] for i in draw.integers(0, len(COUNTRIES), n)],
+        }
+    )
+
+
+def wide_payments(n: int, seed: int = 7) -> pl.DataFrame:
+    """Return `n` rows of `WIDE` in time order, typed."""
+    draw = np.random.default_rng(seed)
+    at = np.sort(draw.integers(START, START + 90 * DAY, n))
+    cards = pl.Series([f"c-{i:05d}" for i in range(50_000)])
+    terminals = pl.Series([f"m-{i:04d}" for i in range(5_000)])
+    return pl.DataFrame(
+        {
+            "tx_id": pl.int_range(n, eager=True).cast(pl.String).str.zfill(9),
+            "at": pl.Series(at).cast(pl.Datetime("us", "UTC")),
+            "card_id": cards.gather(draw.integers(0, len(cards), n)),
+            "terminal_id": terminals.gather(draw.integers(0, len(terminals), n)),
+            "channel": pl.Series(["present", "online", "phone"]).gather(draw.integers(0, 3, n)),
+            "amount": np.round(draw.gamma(2, 40, n), 2),
+            "items": draw.integers(1, 40, n),
+            "country": pl.Series(COUNTRIES).gather(draw.integers(0, len(COUNTRIES), n)),
         }
     )
 
