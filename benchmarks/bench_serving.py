@@ -2,7 +2,8 @@
 
 Ours reads the online state of eight views, computes 30 features, scores, decides, and journals event and
 record before it answers (durability: process). The peer (`benchmarks/peer_fastapi.py`) is handed features.
-Both run in turns, several rounds each; medians count. Access logs are off.
+A second peer (`benchmarks/peer_echo.py`) does nothing but HTTP. All run in turns, several rounds each; medians
+count. Access logs are off.
 """
 
 import json
@@ -34,7 +35,7 @@ def main() -> None:
     (model,) = list((project / ".holdfast" / "bundles").glob("*/model.txt"))[-1:]
     names = dump(model, FOLDER / "model.joblib")
     theirs = write_features(FOLDER / "theirs.jsonl", names, 20_000)
-    rounds: dict[str, list[dict[str, float]]] = {"ours": [], "peer": []}
+    rounds: dict[str, list[dict[str, float]]] = {"ours": [], "peer": [], "echo": []}
     firsts = []
     for number in range(ROUNDS):
         share = ours.with_name("round.jsonl")
@@ -44,19 +45,24 @@ def main() -> None:
             rounds["ours"].append(load(port, "/v1/models/fraud/predict", share, server))
         with peer_running(FOLDER / "model.joblib") as (port, server):
             rounds["peer"].append(load(port, "/predict", theirs, server))
+        with echo_running() as (port, server):
+            rounds["echo"].append(load(port, "/", share, server))
     shutil.rmtree(project / ".holdfast" / "journal" / "segments", ignore_errors=True)
     rps = {who: median(r["requests"] / r["seconds"] for r in found) for who, found in rounds.items()}
-    ratio = median(
-        (a["requests"] / a["seconds"]) / (b["requests"] / b["seconds"])
-        for a, b in zip(rounds["ours"], rounds["peer"], strict=True)
-    )
+
+    def times(other: str) -> float:
+        return median(
+            (a["requests"] / a["seconds"]) / (b["requests"] / b["seconds"])
+            for a, b in zip(rounds["ours"], rounds[other], strict=True)
+        )
+
     report(
         "bench",
         [
             ("serve_rps", rps["ours"], "requests/s, 1 worker, 16 connections"),
             ("serve_p50_ms", median(r["p50_us"] for r in rounds["ours"]) / 1000, "ms"),
             ("serve_p99_ms", median(r["p99_us"] for r in rounds["ours"]) / 1000, "ms"),
-            ("serve_first_request_ms", median(firsts), "ms, after readiness"),
+            ("first_request_ms", median(firsts), "ms, after readiness"),
             ("serve_cpu_us", median(r["cpu_us"] for r in rounds["ours"]), "us of processor a request"),
             (
                 "fastapi_joblib_cpu_us",
@@ -65,7 +71,9 @@ def main() -> None:
             ),
             ("fastapi_joblib_rps", rps["peer"], "requests/s, same model"),
             ("fastapi_joblib_p99_ms", median(r["p99_us"] for r in rounds["peer"]) / 1000, "ms"),
-            ("serve_vs_fastapi_joblib", ratio, "times"),
+            ("uvicorn_echo_rps", rps["echo"], "requests/s, nothing but HTTP"),
+            ("serve_vs_uvicorn_echo", times("echo"), "of its requests/s"),
+            ("serve_vs_fastapi_joblib", times("peer"), "times; at least 10"),
         ],
         title="Live inference",
     )
@@ -167,6 +175,14 @@ def peer_running(model: Path) -> Iterator[tuple[int, int]]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.peer_fastapi", str(model), str(port)]
     with running(command, f"http://127.0.0.1:{port}/openapi.json") as pid:
+        yield port, pid
+
+
+@contextmanager
+def echo_running() -> Iterator[tuple[int, int]]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peer_echo", str(port)]
+    with running(command, f"http://127.0.0.1:{port}/") as pid:
         yield port, pid
 
 

@@ -1,7 +1,7 @@
 """Windows offline: 10M events seen from 1M rows, 4 windows x 6 aggregates, beside DuckDB and Polars.
 
 All read the same Parquet file. Ours answers as known: what had arrived by each row's instant; the peers have
-no notion of arrival, so they get events that are known at once, and so do we in the comparison at every event.
+no notion of arrival, so they get events that are known at once; so do we where all answer at every event.
 
 `duckdb_sort`: reading the file and sorting it by card and time, which any engine does before windows, without
 any window. `duckdb_range`: RANGE windows. `polars_rolling`: a rolling group-by for each window. The peers
@@ -128,7 +128,8 @@ def duckdb_sort(path: Path) -> int:
     with duckdb.connect() as connection:
         connection.execute("SET threads = 2")
         connection.execute(
-            f'CREATE TABLE s AS SELECT "at", card_id, amount FROM read_parquet(\'{path}\') ORDER BY card_id, "at"'
+            f"CREATE TABLE s AS SELECT \"at\", card_id, amount FROM read_parquet('{path}') "
+            'ORDER BY card_id, "at"'
         )
     return 0
 

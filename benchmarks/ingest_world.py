@@ -50,7 +50,7 @@ WIDE = Source(
     ),
     known_after=0,
 )
-"""Eight columns; ten constraints beside types and presence: three lengths, two lists, four bounds, one scale."""
+"""Eight columns; ten constraints beside types and presence: 3 lengths, 2 lists, 4 bounds, 1 scale."""
 
 
 class Clock:
