@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.features.view import FeaturePlan
+from holdfast.features.view import FeaturePlan, is_text
 from holdfast.kernel.errors import ContractError, DefinitionError, Problem
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.program import Columns, Program, lower
@@ -81,6 +81,7 @@ def compile_plan(plan: FeaturePlan) -> CompiledPlan:
     """
     types: dict[str, Column | ColumnType] = {column.name: column for column in plan.schema.columns}
     measures: set[str] = set()
+    texts: set[str] = set()
     ambiguous: set[str] = set()
     for view in plan.views:
         for measure in view.measures:
@@ -88,10 +89,13 @@ def compile_plan(plan: FeaturePlan) -> CompiledPlan:
                 ambiguous.add(measure.name)
             measures.add(measure.name)
             types[measure.name] = "float"
+            if is_text(measure, plan.sources[view.source]):
+                types[measure.name] = "string"
+                texts.add(measure.name)
     set_name = plan.features.name
     pairs = [(feature.name, feature.expr) for feature in plan.features.features]
     try:
-        program = lower(pairs, types, plan.vocabularies)
+        program = lower(pairs, types, plan.vocabularies, texts)
     except DefinitionError as error:
         raise DefinitionError(
             Problem(p.code, p.message, f"features.{set_name}.{p.at}", p.place, p.has, p.hint, p.severity)

@@ -33,12 +33,23 @@ class Measure:
     def describe(self) -> str:
         """Return the definition in words, such as ``sum of amount over 1d``."""
         subject = "events" if self.column is None else f"`{self.column}`"
-        text = f"{self.aggregate} of {subject} over {format_duration(self.window.over)}"
+        if self.aggregate == "as_of":
+            return f"{subject} of the last row by then"
+        name = "seconds since the last" if self.aggregate == "time_since_last" else f"{self.aggregate} of"
+        text = f"{name} {subject} over {format_duration(self.window.over)}"
         if self.window.offset:
             text += f", ending {format_duration(self.window.offset)} before"
         if self.where is not None:
             text += f", where {to_text(self.where)}"
         return text
+
+
+def is_text(measure: Measure, schema: Schema) -> bool:
+    """Whether the value of a measure is a text of the source's schema, rather than a number."""
+    if measure.column is None or measure.aggregate not in ("first", "last", "as_of"):
+        return False
+    column = schema.find(measure.column)
+    return column is not None and column.type == "string"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from holdfast.datasets.spine import Grid
 from holdfast.events.entity import Entity
-from holdfast.features.view import Feature, FeatureSet, Measure, View
+from holdfast.features.view import Feature, FeatureSet, Measure, View, is_text
 from holdfast.features.window import Window, default_hop
 from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.expr import Expr, const
@@ -278,6 +278,7 @@ class _Resolver:
     ----------
     spine, columns : name of the rows and their columns
     known : what each readable name is
+    texts : those that are texts, so that a feature of one alone is a category
     reported : names whose problem is said elsewhere
     lenient : whether an unknown name may belong to a view that could not be compiled
     """
@@ -287,6 +288,7 @@ class _Resolver:
     spine: str
     columns: dict[str, Column]
     known: dict[str, str] = field(init=False)
+    texts: set[str] = field(init=False)
     reported: set[str] = field(default_factory=set)
     lenient: bool = False
     _terms: dict[str, Expr] = field(default_factory=dict)
@@ -294,6 +296,7 @@ class _Resolver:
 
     def __post_init__(self) -> None:
         self.known = dict.fromkeys(self.columns, f"column of {self.spine}")
+        self.texts = {name for name, column in self.columns.items() if column.type == "string"}
 
     def add_view(self, handle: d.ViewHandle) -> None:
         """Let the features of a view be read."""
@@ -313,6 +316,8 @@ class _Resolver:
                     hint="rename it in the view",
                 )
             self.known[measure.name] = f"feature of {view.name}"
+            if is_text(measure, self.out.project.sources[view.source].schema):
+                self.texts.add(measure.name)
 
     def add_table(self, handle: d.TableHandle) -> None:
         """Let the columns of a table be read, as ``table.column``."""
@@ -343,8 +348,7 @@ class _Resolver:
                         f"{self.at}.{name}",
                         hint="break it by naming a column",
                     )
-            column = self.columns.get(str(expr.params[0])) if expr.op == "col" else None
-            if column is not None and column.type == "string":
+            if expr.op == "col" and str(expr.params[0]) in self.texts:
                 found.append(Feature(name, Expr("code", (expr,)), "categorical"))
             else:
                 found.append(Feature(name, expr))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from holdfast.datasets.spine import Grid
 from holdfast.decisions.release import Release
 from holdfast.events.source import Source
+from holdfast.features.aggregate import AGGREGATES
 from holdfast.features.view import FeaturePlan, FeatureSet, View
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 from holdfast.kernel.ids import fingerprint
@@ -98,8 +99,8 @@ class CompiledProject:
         )
 
     def fixed_point_columns(self, source: str) -> frozenset[str]:
-        """Columns of a source that enter sum, mean or std: their magnitude is bounded at ingestion."""
+        """Columns of a source that enter sum, mean, std or var: their magnitude is bounded at ingestion."""
         measures = [m for view in self.views.values() if view.source == source for m in view.measures]
         windows = [model.label for model in self.models.values() if model.label.source == source]
         measures += [label.window for label in windows if label.window is not None]
-        return frozenset(m.column for m in measures if m.column and m.aggregate in ("sum", "mean", "std"))
+        return frozenset(m.column for m in measures if m.column and AGGREGATES[m.aggregate].fixed_point)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from holdfast.events.entity import Entity
 from holdfast.events.source import ARRIVED, BATCH
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.view import Measure, View
+from holdfast.features.view import Feature, Measure, View, is_text
 from holdfast.features.window import Window
 from holdfast.kernel.expr import Expr, col, const
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
@@ -142,6 +142,11 @@ def measures(draw: st.DrawFn, filtered: bool = True) -> Measure:
         "count": (None, None, "country", "amount", "weight"),
         "min": (*numbers, "weight", "at"),
         "max": (*numbers, "weight", "at"),
+        "first": (*numbers, "weight", "country"),
+        "last": (*numbers, "weight", "country"),
+        "distinct": (*numbers, "weight", "country", "at"),
+        "as_of": (*numbers, "weight", "country"),
+        "time_since_last": (None,),
     }
     return Measure(
         "measure",
@@ -165,6 +170,24 @@ def views(draw: st.DrawFn, source: str = "payments", filtered: bool = True) -> t
         )
         drawn.append(View(entity.name, source, entity, named))
     return tuple(drawn)
+
+
+def readable(found: Sequence[View]) -> tuple[tuple[Feature, ...], dict[str, tuple[str, ...]]]:
+    """Return features that read each measure of views of `PAYMENT`, and vocabularies for those that are texts."""
+    every = [measure for view in found for measure in view.measures]
+    texts = [measure.name for measure in every if is_text(measure, PAYMENT)]
+    features: list[Feature] = []
+    for name in (measure.name for measure in every):
+        if name not in texts:
+            features.append(Feature(f"same {name}", col(name)))
+            continue
+        features += [
+            Feature(f"code {name}", Expr("code", (col(name),)), "categorical"),
+            Feature(f"german {name}", Expr("isin", (col(name),), (("DE",),))),
+            Feature(f"not french {name}", Expr("ne", (col(name), const("FR")))),
+            Feature(f"missing {name}", Expr("is_missing", (col(name),))),
+        ]
+    return tuple(features), dict.fromkeys(texts, ("AT", "DE"))
 
 
 def event_frame(rows: Sequence[Mapping[str, Any]], schema: Schema = PAYMENT) -> pl.DataFrame:
