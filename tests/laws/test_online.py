@@ -208,7 +208,7 @@ def test_few_events_are_always_exact(found: tuple[View, ...], events: Rows, aske
 def test_events_from_the_request_on_change_no_exact_value(plan: StatePlan, events: Rows, asked: Rows) -> None:
     state = State(plan).apply(events)
     for request in asked:
-        before = State(plan).apply([row for row in events if row["at"] < request["_t"]]).read(request)
+        before = State(plan).apply([row for row in events if row["at"] <= request["_t"]]).read(request)
         found = state.read(request)
 
         exact = (found.flags == 0) & (before.flags == 0)

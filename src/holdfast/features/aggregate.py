@@ -22,7 +22,7 @@ AggregateName = Literal[
 Takes = Literal["events", "any", "numbers", "values", "rows"]
 
 EXACT_DISTINCT = 256
-"""Up to so many different values in a window, their number is exact; above, it is estimated from all of them."""
+"""Up to so many different values in a window are counted exactly; more are estimated from all of them."""
 
 
 @dataclass(frozen=True, slots=True)

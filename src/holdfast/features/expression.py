@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.features.view import FeaturePlan, is_text
+from holdfast.features.view import FeaturePlan, measure_type
 from holdfast.kernel.errors import ContractError, DefinitionError, Problem
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.program import Columns, Program, lower
@@ -81,21 +81,17 @@ def compile_plan(plan: FeaturePlan) -> CompiledPlan:
     """
     types: dict[str, Column | ColumnType] = {column.name: column for column in plan.schema.columns}
     measures: set[str] = set()
-    texts: set[str] = set()
     ambiguous: set[str] = set()
     for view in plan.views:
         for measure in view.measures:
             if measure.name in types:
                 ambiguous.add(measure.name)
             measures.add(measure.name)
-            types[measure.name] = "float"
-            if is_text(measure, plan.sources[view.source]):
-                types[measure.name] = "string"
-                texts.add(measure.name)
+            types[measure.name] = measure_type(measure, plan.sources[view.source])
     set_name = plan.features.name
     pairs = [(feature.name, feature.expr) for feature in plan.features.features]
     try:
-        program = lower(pairs, types, plan.vocabularies, texts)
+        program = lower(pairs, types, plan.vocabularies, measures)
     except DefinitionError as error:
         raise DefinitionError(
             Problem(p.code, p.message, f"features.{set_name}.{p.at}", p.place, p.has, p.hint, p.severity)

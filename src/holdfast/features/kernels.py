@@ -716,22 +716,26 @@ def window_values(
                         c = min(highs[w, r], max(a, split[r]))
                         while right < c:
                             if codes[right] >= 0:
-                                number += enter(codes[right], counts, sketched, register, rank, tally, top, hist)
+                                number += enter(
+                                    codes[right], counts, sketched, register, rank, tally, top, hist
+                                )
                             right += 1
                         while right > c:
                             right -= 1
                             if codes[right] >= 0:
-                                number -= leave(codes[right], counts, sketched, register, rank, tally, top, hist)
+                                number -= leave(
+                                    codes[right], counts, sketched, register, rank, tally, top, hist
+                                )
                         while left < a:
                             if codes[left] >= 0:
-                                number -= leave(codes[left], counts, sketched, register, rank, tally, top, hist)
+                                number -= leave(
+                                    codes[left], counts, sketched, register, rank, tally, top, hist
+                                )
                             left += 1
                         for j in range(max(a, split[r]), highs[w, r]):
                             if codes[j] >= 0 and is_seen(arrived, until, e0 + j, known[r0 + r]):
                                 number += enter(codes[j], counts, sketched, register, rank, tally, top, hist)
-                        states[w, 9, r] = (
-                            number if number <= exact else estimate(hist, n_registers, exact)
-                        )
+                        states[w, 9, r] = number if number <= exact else estimate(hist, n_registers, exact)
                         for j in range(max(a, split[r]), highs[w, r]):
                             if codes[j] >= 0 and is_seen(arrived, until, e0 + j, known[r0 + r]):
                                 number -= leave(codes[j], counts, sketched, register, rank, tally, top, hist)

@@ -14,7 +14,7 @@ from holdfast.features.kernels import MAX_MOMENT_SCALE, MISSING
 from holdfast.features.view import Measure
 from holdfast.kernel.errors import DefinitionError
 from holdfast.kernel.expr import Expr
-from holdfast.kernel.ids import text_code
+from holdfast.kernel.ids import content_code, text_code
 from holdfast.kernel.schema import Column, Schema
 
 Bools = NDArray[np.bool_]
@@ -24,7 +24,7 @@ _HIGHEST = np.int64(2**63 - 1)
 
 
 class LaneKey(NamedTuple):
-    """What a lane takes in: the non-missing values of a column, all rows with it, or all events or their times.
+    """What a lane takes in: the values of a column, all rows with it, all events, or their times.
 
     Attributes
     ----------
@@ -128,8 +128,14 @@ def _present(values: pl.Series, of: Column) -> Bools:
 
 
 def ties_of(schema: Schema, frame: pl.DataFrame) -> Ints:
-    """Return what orders events of the same event time and arrival: whole ids themselves, texts by their code."""
+    """Return what orders events of the same event time and arrival.
+
+    Whole ids are themselves, texts their code; without ids it is the code of the whole content.
+    """
     column = schema.event_id
-    if column is None or column.name not in frame.columns:
-        return np.zeros(frame.height, np.int64)
-    return stored_values(frame[column.name], column)
+    if column is not None:
+        return stored_values(frame[column.name], column)
+    names = sorted(schema.names)
+    plain = frame.select(pl.col(name).to_physical() for name in names)
+    codes = [content_code(zip(names, row, strict=True)) for row in plain.iter_rows()]
+    return np.array(codes, np.int64)

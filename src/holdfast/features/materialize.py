@@ -291,12 +291,12 @@ def _lanes(
     read = {lane_of(measure) for measure in measures if reads_values(measure)}
     needed: dict[tuple[str, bool], int] = {}
     for lane in lanes:
-        if (name := _values_of(lane, read, schema)) is not None:
-            needed.setdefault(name, len(needed))
+        if (wanted := _values_of(lane, read, schema)) is not None:
+            needed.setdefault(wanted, len(needed))
     values = np.empty((len(needed), order.size), np.int64)
-    for (name, whole), row in needed.items():
+    for (name, whole), place in needed.items():
         made = row_values if whole else stored_values
-        values[row] = made(frame[name], schema.get(name))[order]
+        values[place] = made(frame[name], schema.get(name))[order]
     masks: list[Bools] = []
     table = np.zeros((len(lanes), 4), np.int64)
     for row, lane in enumerate(lanes):
@@ -356,13 +356,13 @@ def columns_of(views: Sequence[View], schema: Schema) -> list[str]:
     for measure in measures:
         columns |= dict.fromkeys(() if measure.column is None else (measure.column,))
         columns |= dict.fromkeys(() if measure.where is None else measure.where.columns())
-    if schema.event_id is not None and any(AGGREGATES[m.aggregate].order_sensitive for m in measures):
-        columns[schema.event_id.name] = None
+    if any(AGGREGATES[measure.aggregate].order_sensitive for measure in measures):
+        columns |= dict.fromkeys(schema.names if schema.event_id is None else (schema.event_id.name,))
     return list(columns)
 
 
 def within(views: Sequence[View], schema: Schema, first: int, last: int) -> pl.Expr:
-    """Return what a row of a source fulfils that some window of the views may hold, at t from `first` to `last`."""
+    """Return what a row fulfils that some window of the views may hold, at t from `first` to `last`."""
     measures = [measure for view in views for measure in view.measures]
     low = min((measure.window.bounds(first)[0] for measure in measures), default=last)
     high = max((measure.window.bounds(last)[1] for measure in measures), default=last)

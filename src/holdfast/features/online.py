@@ -29,7 +29,7 @@ from holdfast.features.lane import (
 )
 from holdfast.features.online_row import OnlineRow, Reading, not_of_plan, read_measures
 from holdfast.features.ports import Blob
-from holdfast.features.tile import RING, RING_CAP, SLACK, Lane, StatePlan, ViewLayout, plan_of
+from holdfast.features.tile import RING, RING_CAP, SLACK, VERSION, Lane, StatePlan, ViewLayout, plan_of
 from holdfast.features.view import View
 from holdfast.kernel.errors import ContractError
 from holdfast.kernel.ids import canonical_json, from_data
@@ -94,19 +94,30 @@ def dump_plan(plan: StatePlan) -> bytes:
     return canonical_json(plan)
 
 
-def load_plan(text: bytes) -> StatePlan:
+def load_plan(text: bytes, state: str | None = None) -> StatePlan:
     """Return the plan that a generation of state was made by.
+
+    Parameters
+    ----------
+    state : fingerprint that the generation stands under
 
     Raises
     ------
     ContractError
-        If it is no plan.
+        If it is no plan, or gave that state under another format of blobs (HF404).
     """
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise ContractError(f"a stored state plan cannot be read: {error}.", code="HF200") from None
-    return from_data(StatePlan, found)
+    plan = from_data(StatePlan, found)
+    if state is not None and plan.fingerprint != state:
+        raise ContractError(
+            f"the online state was written in another format than version {VERSION}.",
+            code="HF404",
+            hint="holdfast materialize builds the state anew",
+        )
+    return plan
 
 
 def fold(plan: StatePlan, source: str, frame: pl.DataFrame, get: Get | None = None) -> dict[bytes, Blob]:
@@ -201,6 +212,8 @@ class _Events:
 
     def entities(self, columns: tuple[str, ...]) -> tuple[Ints, list[bytes]]:
         """Return the number of each event's entity, -1 where it has none, and the keys of the entities."""
+        if not columns:
+            return np.zeros(self.frame.height, np.int64), [encoder_of((), self.schema)({})]
         if columns not in self._keys:
             few = self.frame.height <= FEW
             self._keys[columns] = self._entities_of_few(columns) if few else self._entities_of_many(columns)

@@ -290,15 +290,35 @@ def apply_groups(program, blobs, blob_start, events, horizon, start):
                         if blobs[ring + at * width] // hop != index:
                             break
                         into_tile(
-                            out, w, tile_width, program, p, lanes, n_sets,
-                            blobs, ring + at * width, sets, exact, spare,
+                            out,
+                            w,
+                            tile_width,
+                            program,
+                            p,
+                            lanes,
+                            n_sets,
+                            blobs,
+                            ring + at * width,
+                            sets,
+                            exact,
+                            spare,
                         )
                     else:
                         if events[(-1 - at) * width] // hop != index:
                             break
                         into_tile(
-                            out, w, tile_width, program, p, lanes, n_sets,
-                            events, (-1 - at) * width, sets, exact, spare,
+                            out,
+                            w,
+                            tile_width,
+                            program,
+                            p,
+                            lanes,
+                            n_sets,
+                            events,
+                            (-1 - at) * width,
+                            sets,
+                            exact,
+                            spare,
                         )
                     d += 1
                 if index < first:
@@ -387,7 +407,7 @@ def read_blobs(program, blobs, t, out, flags):
             low = high - over
             if hop:
                 low = low // hop * hop
-                if offset:
+                if offset > 0:
                     high = high // hop * hop
             a = first_from(blobs, ring, width, kept, low)
             b = max(a, first_from(blobs, ring, width, kept, high))
@@ -443,10 +463,14 @@ def read_blobs(program, blobs, t, out, flags):
                         state[5] = max(state[5], blobs[tile + program[p + 10]])
                     if program[needs + FIRST] >= 0:
                         if comes_later(state, 6, blobs, tile + program[p + 5 + FIRST]):
-                            state[6:10] = blobs[tile + program[p + 5 + FIRST] : tile + program[p + 5 + FIRST] + 4]
+                            state[6:10] = blobs[
+                                tile + program[p + 5 + FIRST] : tile + program[p + 5 + FIRST] + 4
+                            ]
                     if program[needs + LAST] >= 0:
                         if comes_later(blobs, tile + program[p + 5 + LAST], state, 10):
-                            state[10:14] = blobs[tile + program[p + 5 + LAST] : tile + program[p + 5 + LAST] + 4]
+                            state[10:14] = blobs[
+                                tile + program[p + 5 + LAST] : tile + program[p + 5 + LAST] + 4
+                            ]
                     if program[needs + SET] >= 0:
                         for word_of_set in range(tile_width - n_sets, tile_width):
                             held = blobs[tile + word_of_set]

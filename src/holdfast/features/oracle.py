@@ -18,7 +18,7 @@ from holdfast.features.sketch import estimate
 from holdfast.features.view import FeaturePlan, Measure, View
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.expr_oracle import evaluate_expression
-from holdfast.kernel.ids import text_code
+from holdfast.kernel.ids import content_code, text_code
 from holdfast.kernel.schema import Schema
 
 Row = Mapping[str, Any]
@@ -82,7 +82,9 @@ def window_value(
         return float(len(seen))
     scale = scales_of(schema).get(measure.column, 0)
     if measure.aggregate == "as_of":
-        return _read(max(seen, key=lambda row: order_of(row, schema))[measure.column], scale) if seen else None
+        return (
+            _read(max(seen, key=lambda row: order_of(row, schema))[measure.column], scale) if seen else None
+        )
     values = [row[measure.column] for row in seen if _is_value(row[measure.column])]
     if measure.aggregate == "count":
         return float(len(values))
@@ -91,15 +93,25 @@ def window_value(
     if measure.aggregate in ("first", "last"):
         chosen = [row for row in seen if _is_value(row[measure.column])]
         pick = min if measure.aggregate == "first" else max
-        return _read(pick(chosen, key=lambda row: order_of(row, schema))[measure.column], scale) if chosen else None
+        return (
+            _read(pick(chosen, key=lambda row: order_of(row, schema))[measure.column], scale)
+            if chosen
+            else None
+        )
     return lowered(measure.aggregate, [_exact(value) for value in values], scale)
 
 
 def order_of(row: Row, schema: Schema) -> tuple[int, int, int]:
-    """Return the place of an event in the total order: event time, arrival time, event id (a text by its code)."""
+    """Return the place of an event in the total order: event time, arrival time, event id.
+
+    Ids that are texts are ordered by their code, rows without an id by that of their content.
+    """
     assert schema.event_time is not None
-    found = None if schema.event_id is None else row[schema.event_id.name]
-    tie = 0 if found is None else text_code(found) if isinstance(found, str) else found
+    if schema.event_id is None:
+        tie = content_code((name, row[name]) for name in sorted(schema.names))
+    else:
+        found = row[schema.event_id.name]
+        tie = text_code(found) if isinstance(found, str) else found
     return row[schema.event_time.name], row[ARRIVED], tie
 
 

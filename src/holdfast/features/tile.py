@@ -22,7 +22,6 @@ from holdfast.features.online_kernels import HEADER, LEVEL_HEADER
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window
 from holdfast.kernel.errors import DefinitionError, NotFoundError
-from holdfast.kernel.expr import Expr
 from holdfast.kernel.ids import digest, fingerprint
 from holdfast.kernel.schema import Schema
 from holdfast.kernel.time import SECOND
@@ -42,7 +41,7 @@ SLACK = 10 * SECOND
 _BITS = 60  # of a mask word
 _AGGREGATES = tuple(AGGREGATES)
 _WIDTHS = (1, 1, 1, 1, 1, 1, 4, 4, 1)
-"""Words of n, S, Q high, Q low, least, most, first and last (event time, arrival, tie, value), size of the set."""
+"""Words of n, S, Q high, Q low, least, most, first and last (time, arrival, tie, value), size of the set."""
 _PLACES = (0, 1, 2, 3, 4, 5, 6, 10, 14)
 """Where `read_blobs` collects them."""
 _SET = 8
@@ -85,7 +84,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class TileLane:
-    """Where in a tile n, S, Q high, Q low, least, most, first, last and a set of a lane begin; -1 where not kept."""
+    """Where in a tile n, S, Q high, Q low, least, most, first, last and set begin; -1 where not kept."""
 
     lane: int
     fields: tuple[int, ...]
@@ -139,7 +138,7 @@ class ViewLayout:
 
     @property
     def record_width(self) -> int:
-        """Words of one event of the ring: its time, its arrival and tie where ordered, its masks, its values."""
+        """Words of one event of the ring: time, arrival and tie where ordered, masks, values."""
         return self.lead + self.mask_words + len(self.columns)
 
     @property
@@ -323,7 +322,7 @@ def layout_of(
             Lane(
                 key,
                 bit=-1 if every else masked,
-                value=-2 if key.kind == "times" else columns.index(held) if held in columns else -1,  # type: ignore[arg-type]
+                value=-2 if key.kind == "times" else columns.index(held) if held in columns else -1,
                 scale=column.scale or 0 if column is not None and column.is_fixed_point else 0,
                 is_float=column is not None and is_plain_float(column),
             )
@@ -380,7 +379,8 @@ def _needs(asked: set[AggregateName]) -> tuple[bool, ...]:
     most = not asked.isdisjoint(("max", "time_since_last"))
     last = not asked.isdisjoint(("last", "as_of"))
     return (
-        bool(asked), sums, squares, squares, "min" in asked, most, "first" in asked, last, "distinct" in asked,
+        bool(asked), sums, squares, squares, "min" in asked, most, "first" in asked, last,
+        "distinct" in asked,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from holdfast.features.aggregate import AggregateName
 from holdfast.features.window import Window
 from holdfast.kernel.expr import Expr, to_text
 from holdfast.kernel.ids import fingerprint, short
-from holdfast.kernel.schema import Schema
+from holdfast.kernel.schema import ColumnType, Schema
 from holdfast.kernel.time import format_duration
 
 
@@ -50,6 +50,17 @@ def is_text(measure: Measure, schema: Schema) -> bool:
         return False
     column = schema.find(measure.column)
     return column is not None and column.type == "string"
+
+
+def measure_type(measure: Measure, schema: Schema) -> ColumnType:
+    """Return what an expression reads a measure as: a text, a time, or a number."""
+    if is_text(measure, schema):
+        return "string"
+    if measure.column is not None and measure.aggregate in ("first", "last", "as_of"):
+        column = schema.find(measure.column)
+        if column is not None and column.type == "time":
+            return "time"
+    return "float"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from holdfast.kernel.time import DAY, HOUR, MINUTE, floor_to
 
+ALWAYS = 2**61
+"""Longer than all of time: the length and the hop of a window over the whole past, in two tiles at most."""
+
 
 def default_hop(over: int) -> int:
     """Return the hop of a window of that length: 5 min below 12 h, 1 h below 12 d, else 1 d."""

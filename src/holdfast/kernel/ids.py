@@ -85,3 +85,8 @@ def text_code(text: str) -> int:
     """
     found = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 11
     return found or 1
+
+
+def content_code(content: Iterable[tuple[str, object]]) -> int:
+    """Return a number like `text_code` of stored values by name; None does not count."""
+    return text_code("".join(f"{name}={value!r};" for name, value in content if value is not None))

@@ -218,7 +218,7 @@ def lower(
     expressions : (k,) names and trees, in the order of the outputs
     types : the columns they may read; a fixed-point column is given whole, for its scale
     vocabularies : texts by column; code ``i + 1`` is entry ``i``. A column without one has only code 0.
-    computed : text columns that come as numbers of texts (`holdfast.kernel.ids.text_code`)
+    computed : columns that come as float64, texts as their numbers (`holdfast.kernel.ids.text_code`)
 
     Raises
     ------
@@ -298,7 +298,7 @@ class _Lowering:
                 numbers = {float(text_code(text)): float(code) for text, code in codes.items()}
                 return Input(name, kind, codes=codes, computed=numbers)
             return Input(name, kind, codes=codes)
-        return Input(name, kind, whole=kind in ("int", "time"))
+        return Input(name, kind, whole=kind in ("int", "time") and name not in self.computed)
 
     def _codes(self, name: str) -> dict[str, int]:
         if name not in self.codes:

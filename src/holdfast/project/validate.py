@@ -13,7 +13,7 @@ from holdfast.datasets.label import Label
 from holdfast.events.entity import Entity
 from holdfast.events.source import Source
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.view import Feature, FeatureSet, Measure, is_text
+from holdfast.features.view import Feature, FeatureSet, Measure, is_text, measure_type
 from holdfast.kernel.errors import Problem, did_you_mean
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
@@ -166,24 +166,13 @@ class _Checks:
         columns = {c.name: c for c in self.project.spine_schema(features).columns}
         for view in features.views:
             for measure in self.project.views[view].measures:
-                text = is_text(measure, self.project.sources[self.project.views[view].source].schema)
-                columns[measure.name] = Column(measure.name, "string" if text else "float", nullable=True)
-        for table in self.project.tables.values():
-            columns.update({f"{table.name}.{c.name}": c for c in table.schema.columns})
+                schema = self.project.sources[self.project.views[view].source].schema
+                columns[measure.name] = Column(measure.name, measure_type(measure, schema), nullable=True)
         return columns
 
     def feature(self, feature: Feature, spine: Schema, columns: dict[str, Column], at: str) -> None:
         self.expression(feature.expr, columns, at)
         reads = feature.expr.columns()
-        for read in reads:
-            if "." in read:
-                self.out.report(
-                    "HF113",
-                    f"`{feature.name}` reads table column `{read}`; "
-                    "tables compile but are not evaluated yet.",
-                    at,
-                    severity="warning",
-                )
         if spine.event_id is not None and spine.event_id.name in reads:
             self.out.report(
                 "HF108",
