@@ -1,6 +1,6 @@
 """The state blob, version 2, is frozen: the bytes written today, and that they stay readable.
 
-`state_blob_2.json` holds the blobs that events make, and what is read of these. A difference is a version;
+`state_blob_2.json` holds the blobs that events make, and what is read of these. A change is a new version;
 if it is meant, write it anew with `--update-golden` and say so in docs/reference/formats/state-blob.md.
 `state_blob_1.json` is what version 1 wrote: it is refused, and its state has another fingerprint.
 """

@@ -21,8 +21,10 @@ from holdfast.kernel.schema import Column, Schema
 from holdfast.testing.oracle import features_of, measures_of
 from holdfast.testing.strategies import (
     CARD,
+    CORRECTED,
     NAMELESS,
     PAYMENT,
+    corrected_rows,
     event_frame,
     event_rows,
     fixed_point_values,
@@ -110,6 +112,29 @@ def test_rows_without_an_id_are_told_apart_by_their_content(
     assert_same_bits(computed(found, rows, spine, NAMELESS), expected(found, rows, spine, NAMELESS))
 
 
+@given(views(), corrected_rows(), spine_rows())
+def test_superseded_events_are_seen_until_their_correction_arrives(
+    way: str, found: tuple[View, ...], events: Rows, spine: Rows
+) -> None:
+    assert_same_bits(computed(found, events, spine, CORRECTED), expected(found, events, spine, CORRECTED))
+
+
+@given(views(), corrected_rows(), spine_rows(), st.none() | st.integers(0, 4))
+def test_features_with_corrections_equal_the_oracle(
+    found: tuple[View, ...], events: Rows, spine: Rows, max_batch: int | None
+) -> None:
+    read, vocabularies = readable(found)
+    keys = Schema("Asked", (Column("card_id", "string", nullable=True), Column("shop", "int", nullable=True)))
+    chosen = FeatureSet("f", "asked", read, tuple(v.name for v in found))
+    plan = FeaturePlan(chosen, keys, found, {"payments": CORRECTED}, vocabularies)
+
+    values = materialize(plan, spine_frame(spine), Tables(events, CORRECTED), max_batch=max_batch)
+
+    for row, at in zip(values, spine, strict=True):
+        truth = features_of(plan, at, {"payments": events}, at["_t"], at["_known_at"], max_batch)
+        assert [None if math.isnan(value) else value for value in row.tolist()] == list(truth.values())
+
+
 @given(views(), event_rows(), event_rows(), spine_rows())
 def test_unknowable_events_change_nothing(
     found: tuple[View, ...], events: Rows, more: Rows, spine: Rows
@@ -186,13 +211,13 @@ def test_mean_and_std_are_within_two_units_of_the_exact_value(values: list[int],
 class Tables:
     """A lake of one table that filters as it is told."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    def __init__(self, rows: Rows, schema: Schema = PAYMENT) -> None:
+        self.rows, self.schema = rows, schema
 
     def read(self, table: str, columns: Any = None, *, where: Any = None, version: Any = None) -> Any:
         if table != "payments":
             raise NotFoundError(f"no table `{table}`.")
-        return event_frame(self.rows).filter(where).select(columns)
+        return event_frame(self.rows, self.schema).filter(where).select(columns)
 
 
 @given(views(), event_rows(), spine_rows(), st.none() | st.integers(0, 4))

@@ -136,12 +136,17 @@ def _fields(noun: object, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _view_rows(wiring: Wiring, view: View, schema: Schema, record: PredictionRecord) -> list[dict[str, Any]]:
-    """Return the stored rows of the row's own entity that any window of the view can see, as plain values."""
+    """Return the stored rows of the row's own entity that any window of the view can see, as plain values.
+
+    What supersedes an event is among them, whosever it is.
+    """
     if any(record.request.get(column) is None for column in view.entity.key):
         return []
     where = within([view], schema, record.t_us, record.t_us)
     for column in view.entity.key:
         where &= pl.col(column) == record.request[column]
+    if schema.supersedes is not None:
+        where |= pl.col(schema.supersedes.name).is_not_null()
     if record.known_batch:
         where &= pl.col(BATCH) <= record.known_batch[0]
     if wiring.lake.version(view.source) is None:

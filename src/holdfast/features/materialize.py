@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from holdfast.events.source import ARRIVED, BATCH
 from holdfast.features import aggregate, kernels
 from holdfast.features.aggregate import AGGREGATES
+from holdfast.features.corrections import columns_of_corrections, seen_until
 from holdfast.features.expression import compile_plan
 from holdfast.features.grouping import grouped, int64_of, key_codes
 from holdfast.features.lane import (
@@ -224,6 +225,7 @@ def _grouped_measures(
     t, known_at = int64_of(spine[T]), int64_of(spine[KNOWN_AT])
     time, arrived = int64_of(frame[_event_time(schema)]), int64_of(frame[ARRIVED])
     seen = int64_of(frame[SEEN_FROM]) if SEEN_FROM in frame.columns else arrived
+    until = seen_until(schema, frame, seen)
     order = [time, arrived]
     if any(AGGREGATES[measure.aggregate].order_sensitive for measure in measures):
         order.append(_ties(schema, frame, found, time, arrived))
@@ -248,7 +250,7 @@ def _grouped_measures(
         place[measure.name] = int(slots[at])
 
     verdict, culprit = kernels.window_values(
-        time[here.order], seen[here.order], np.empty(0, np.int64), here.start,
+        time[here.order], seen[here.order], until[here.order] if until.size else until, here.start,
         t[rows.order], known_at[rows.order], rows.order, rows.start,
         np.array([(w.over, w.offset, w.hop) for w in windows], np.int64),
         values, masks, table, slots, results, results.view(np.int64),
@@ -349,7 +351,7 @@ def _read(
 
 def columns_of(views: Sequence[View], schema: Schema) -> list[str]:
     """Return the columns of a source's rows that views of it need, `_arrived` among them."""
-    columns = {_event_time(schema): None, ARRIVED: None}
+    columns = {_event_time(schema): None, ARRIVED: None, **dict.fromkeys(columns_of_corrections(schema))}
     measures = [measure for view in views for measure in view.measures]
     for view in views:
         columns |= dict.fromkeys(view.entity.key)
@@ -368,7 +370,11 @@ def within(views: Sequence[View], schema: Schema, first: int, last: int) -> pl.E
     high = max((measure.window.bounds(last)[1] for measure in measures), default=last)
     event_time = pl.col(_event_time(schema))
     where = event_time < _instant(high)
-    return where if low < _YEAR_1 else where & (event_time >= _instant(low))
+    if low >= _YEAR_1:
+        where &= event_time >= _instant(low)
+    # a correction counts by its arrival, whenever what it says happened
+    corrections = columns_of_corrections(schema)
+    return where | pl.col(corrections[1]).is_not_null() if corrections else where
 
 
 def _instant(us: int) -> pl.Expr:

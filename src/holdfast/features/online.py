@@ -17,6 +17,7 @@ from holdfast.events.source import ARRIVED
 from holdfast.features import aggregate
 from holdfast.features import online_kernels as kernels
 from holdfast.features.aggregate import AGGREGATES
+from holdfast.features.corrections import Corrected, columns_of_corrections
 from holdfast.features.grouping import grouped, int64_of, key_codes
 from holdfast.features.keys import NO_KEY, TOO_LONG, encoder_of, head_of
 from holdfast.features.lane import (
@@ -28,7 +29,7 @@ from holdfast.features.lane import (
     ties_of,
 )
 from holdfast.features.online_row import OnlineRow, Reading, not_of_plan, read_measures
-from holdfast.features.ports import Blob
+from holdfast.features.ports import Blob, History
 from holdfast.features.tile import RING, RING_CAP, SLACK, VERSION, Lane, StatePlan, ViewLayout, plan_of
 from holdfast.features.view import View
 from holdfast.kernel.errors import ContractError
@@ -120,7 +121,13 @@ def load_plan(text: bytes, state: str | None = None) -> StatePlan:
     return plan
 
 
-def fold(plan: StatePlan, source: str, frame: pl.DataFrame, get: Get | None = None) -> dict[bytes, Blob]:
+def fold(
+    plan: StatePlan,
+    source: str,
+    frame: pl.DataFrame,
+    get: Get | None = None,
+    history: History | None = None,
+) -> dict[bytes, Blob]:
     """Return the new blobs of all entities that events of one source touch.
 
     Parameters
@@ -130,6 +137,9 @@ def fold(plan: StatePlan, source: str, frame: pl.DataFrame, get: Get | None = No
         (n,) events of the source in any order, as the lake stores them; each event once. `_arrived` lets a
         time in the future not move what is kept; without it event times are believed.
     get : the blobs before; none means that there were no events before
+    history
+        The rows of the source that the blobs were made of, for a source whose events may supersede earlier
+        ones: an entity that loses one is built anew from them. None means that there were none.
 
     Returns
     -------
@@ -150,11 +160,23 @@ def fold(plan: StatePlan, source: str, frame: pl.DataFrame, get: Get | None = No
     """
     if not frame.height or source not in plan.schemas:
         return {}
-    events = _Events(plan.schemas[source], frame)
+    schema = plan.schemas[source]
+    layouts = [layout for layout in plan.layouts if layout.view.source == source]
+    if not columns_of_corrections(schema):
+        events = _Events(schema, frame)
+        return {key: blob for each in layouts for key, blob in _fold_view(each, events, get).items()}
+    found = Corrected(schema, frame, history or (lambda where, columns: frame.clear()))
+    fresh = _Events(schema, found.fresh)
     puts: dict[bytes, Blob] = {}
-    for layout in plan.layouts:
-        if layout.view.source == source:
-            puts.update(_fold_view(layout, events, get))
+    for layout in layouts:
+        if not found.gone.height:
+            puts.update(_fold_view(layout, fresh, get))
+            continue
+        again, others = found.rows_of(layout.view.entity.key)
+        lost = _Events(schema, found.entities(layout.view.entity.key))
+        puts.update(dict.fromkeys(_keys_of(layout, lost), layout.empty_blob))
+        puts.update(_fold_view(layout, _Events(schema, again), None))
+        puts.update(_fold_view(layout, _Events(schema, others), get))
     return puts
 
 
@@ -243,12 +265,18 @@ class _Events:
         return [encode(dict(zip(columns, row, strict=True))) for row in zip(*found, strict=True)]
 
 
+def _keys_of(layout: ViewLayout, events: _Events) -> list[bytes]:
+    head = head_of(layout.ordinal)
+    return [head + body for body in events.entities(layout.view.entity.key)[1]]
+
+
 def _fold_view(layout: ViewLayout, events: _Events, get: Get | None) -> dict[bytes, Blob]:
+    if not events.frame.height:
+        return {}
     codes, bodies = events.entities(layout.view.entity.key)
     if not bodies:
         return {}
-    head = head_of(layout.ordinal)
-    keys = [head + body for body in bodies]
+    keys = _keys_of(layout, events)
     before: Sequence[Blob] = [b""] * len(keys) if get is None else get(keys)
     blobs, start = _applied(layout, events, codes, before)
     whole, ends = blobs.data.cast("B"), (start * _WORD).tolist()

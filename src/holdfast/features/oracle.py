@@ -163,14 +163,28 @@ def measures_of(
     t, known_at : bounds of event time and of arrival, microseconds
     max_batch : see only rows of batches up to this one
     """
+    stored = [row for row in rows if max_batch is None or row[BATCH] <= max_batch]
+    gone = superseded_by(stored, schema, known_at)
     mine = [
         row
-        for row in rows
+        for row in stored
         if None not in key
         and [row[name] for name in view.entity.key] == list(key)
-        and (max_batch is None or row[BATCH] <= max_batch)
+        and (schema.event_id is None or row[schema.event_id.name] not in gone)
     ]
     return {measure.name: window_value(measure, schema, mine, t, known_at) for measure in view.measures}
+
+
+def superseded_by(rows: Sequence[Row], schema: Schema, known_at: int) -> set[Any]:
+    """Return the ids of events that another one supersedes which had arrived by `known_at`."""
+    if schema.supersedes is None or schema.event_id is None:
+        return set()
+    own, target = schema.event_id.name, schema.supersedes.name
+    return {
+        row[target]
+        for row in rows
+        if row[target] is not None and row[target] != row[own] and row[ARRIVED] <= known_at
+    }
 
 
 def features_of(

@@ -119,6 +119,10 @@ def _check_table_roles(out: Compilation, schema: Schema, at: str, place: str) ->
         if sum(column.role == role for column in schema.columns) > 1:
             message = f"`{schema.name}` has several columns marked hf.{role}()."
             out.report("HF111", message, at, place=place)
+    if schema.supersedes is not None:
+        message = f"`{schema.name}` corrects rows by `{schema.supersedes.name}`; in a table a newer row does."
+        out.report("HF111", message, at, place=place, hint="a row of the same key and event time replaces it")
+        return False
     return True
 
 
@@ -166,9 +170,19 @@ def _check_roles(out: Compilation, schema: Schema, at: str, place: str) -> None:
                 place=place,
                 hint=f"mark the column that {words}: `name: ... = hf.{role}()`",
             )
-    if sum(column.role == "arrival_time" for column in schema.columns) > 1:
-        message = f"`{schema.name}` has several columns marked hf.arrival_time()."
-        out.report("HF111", message, at, place=place)
+    for role in ("arrival_time", "supersedes"):
+        if sum(column.role == role for column in schema.columns) > 1:
+            message = f"`{schema.name}` has several columns marked hf.{role}()."
+            out.report("HF111", message, at, place=place)
+    target, own = schema.supersedes, schema.event_id
+    if target is not None and own is not None and target.type != own.type:
+        out.report(
+            "HF104",
+            f"`{target.name}` names an event by its id and is {target.type}, but `{own.name}` is {own.type}.",
+            at,
+            place=place,
+            hint="declare both alike",
+        )
 
 
 def _column(out: Compilation, event: type[Event], name: str, annotation: Any, at: str) -> Column | None:
@@ -234,7 +248,9 @@ def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpe
         found.append(f"{marked} must be a datetime.")
     if spec.role == "event_id" and type_ not in ("string", "int"):
         found.append(f"{marked} must be str or int.")
-    if spec.role != "value" and nullable:
+    if spec.role == "supersedes" and not nullable:
+        found.append(f"{marked} must be `| None`, as most events correct nothing.")
+    if spec.role not in ("value", "supersedes") and nullable:
         found.append(f"{marked} cannot be `| None`.")
     if spec.scale is not None and (
         type_ not in ("decimal", "float") or not _is_whole(spec.scale) or not 0 <= spec.scale <= _MOST_PLACES

@@ -70,6 +70,15 @@ def arrival_time(*, doc: str = "") -> Any:
     return FieldSpec("arrival_time", doc=doc)
 
 
+def supersedes(*, max_length: int | None = None, doc: str = "") -> Any:
+    """Mark the column that names the id of an earlier event which this one corrects, or is missing.
+
+    From the arrival of the correction on the earlier event is not seen any more; what was known before stays
+    known before. Corrections of corrections are legal, and so is one that arrives before its target.
+    """
+    return FieldSpec("supersedes", max_length=max_length, doc=doc)
+
+
 class Event:
     """Base of a schema: annotated columns of str, int, float, Decimal, bool or datetime.
 

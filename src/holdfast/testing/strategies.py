@@ -39,6 +39,10 @@ PAYMENT = Schema(
 """The schema that the strategies draw rows of: every column type, and every kind of aggregate."""
 NAMELESS = Schema("Nameless", tuple(column for column in PAYMENT.columns if column.role != "event_id"))
 """The same without an event id, as a table may be."""
+CORRECTED = Schema(
+    "Corrected", (*PAYMENT.columns, Column("corrects", "string", nullable=True, role="supersedes"))
+)
+"""The same, whose events may supersede others."""
 
 CARD = Entity("card", ("card_id",))
 AT_SHOP = Entity("card at shop", ("card_id", "shop"))
@@ -116,6 +120,14 @@ def event_rows(draw: st.DrawFn, max_size: int = 16) -> list[dict[str, Any]]:
     for number, row in enumerate(draw(st.lists(st.sampled_from(rows), max_size=3)) if rows else []):
         rows.append({**row, "tx_id": f"again{number}", ARRIVED: row[ARRIVED] + draw(delays)})
     return rows
+
+
+@st.composite
+def corrected_rows(draw: st.DrawFn, max_size: int = 16) -> list[dict[str, Any]]:
+    """Draw events of `CORRECTED`: chains, several corrections of one event, of none, of themselves."""
+    rows = draw(event_rows(max_size))
+    ids = st.sampled_from([None, None, "nobody", *(row["tx_id"] for row in rows)])
+    return [{**row, "corrects": draw(ids)} for row in rows]
 
 
 @st.composite
