@@ -18,7 +18,7 @@ _HOMES = {
         "Approval", "Bands", "Canary", "Choice", "Cost", "Entity", "Event", "Float", "Forecast", "Holdout",
         "Int", "Label", "Objectives", "Project", "SeasonalNaive", "Spine", "TimeSplit", "arrival_time",
         "champion", "constant", "errors", "event_id", "event_time", "field", "kpi", "metric", "p99",
-        "prediction_shift", "previous", "rules",
+        "prediction_shift", "previous", "rules", "supersedes",
     ),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
@@ -73,3 +73,4 @@ if TYPE_CHECKING:
     from holdfast.project.definition import prediction_shift as prediction_shift
     from holdfast.project.definition import previous as previous
     from holdfast.project.definition import rules as rules
+    from holdfast.project.definition import supersedes as supersedes

@@ -17,7 +17,16 @@ from holdfast.kernel.schema import Column, Schema
 from holdfast.serving.frames import BOUNDED_BY_BATCH, LIVE_SCHEMA
 from holdfast.serving.parity import SCORE, ParityReport, compare_records
 from holdfast.testing.lake import MemoryLake
-from holdfast.testing.strategies import PAYMENT, event_frame, event_rows, spine_rows, views
+from holdfast.testing.strategies import (
+    CORRECTED,
+    PAYMENT,
+    corrected_rows,
+    event_frame,
+    event_rows,
+    readable,
+    spine_rows,
+    views,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -25,15 +34,12 @@ ASKED = Schema("Asked", (Column("card_id", "string", nullable=True), Column("sho
 SETTLED = 4
 
 
-def plan_of(found: tuple[View, ...]) -> FeaturePlan:
-    names = [measure.name for view in found for measure in view.measures]
-    features = (
-        *(Feature(f"same {name}", col(name)) for name in names),
-        Feature("doubled", Expr("add", (col(names[0]), col(names[0])))),
-        Feature("shop", col("shop")),
-    )
+def plan_of(found: tuple[View, ...], schema: Schema = PAYMENT) -> FeaturePlan:
+    read, vocabularies = readable(found)
+    doubled = read[0].expr
+    features = (*read, Feature("doubled", Expr("add", (doubled, doubled))), Feature("shop", col("shop")))
     chosen = FeatureSet("f", "asked", features, tuple(view.name for view in found))
-    return FeaturePlan(chosen, ASKED, found, {"payments": PAYMENT})
+    return FeaturePlan(chosen, ASKED, found, {"payments": schema}, vocabularies)
 
 
 def total(runtime: str, x: np.ndarray) -> np.ndarray:
@@ -42,9 +48,9 @@ def total(runtime: str, x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(x).sum(axis=1)
 
 
-def lake_of(events: Rows) -> MemoryLake:
+def lake_of(events: Rows, schema: Schema = PAYMENT) -> MemoryLake:
     lake = MemoryLake()
-    frame = event_frame(events).with_columns(pl.lit("measured").alias("_basis"))
+    frame = event_frame(events, schema).with_columns(pl.lit("measured").alias("_basis"))
     lake.append("payments", frame, app="t", batch=1)
     return lake
 
@@ -100,6 +106,19 @@ def test_records_of_many_batches_equal_the_oracle_in_one_pass(
     assert report.differences == ()
     assert report.predictions == len(asked)
     assert report.values_compared == len(asked) * (len(plan.names) + 1)
+
+
+@given(views(), corrected_rows(), spine_rows(), batch_numbers)
+def test_records_before_and_after_corrections_equal_the_oracle(
+    found: tuple[View, ...], events: Rows, asked: Rows, batches: list[int]
+) -> None:
+    plan = plan_of(found, CORRECTED)
+    records = records_of(plan, events, asked, batches[: len(asked)])
+
+    report = compare_records(records, plan, total, lake_of(events, CORRECTED), settled=SETTLED)
+
+    assert report.differences == ()
+    assert report.predictions == len(asked)
 
 
 @given(views(), event_rows(), spine_rows(), batch_numbers, st.integers(0, 4_000))

@@ -13,7 +13,7 @@ from holdfast.events.apply import Applier, Get, Recorder
 from holdfast.events.ingest import APP
 from holdfast.events.journal import PREDICTION
 from holdfast.events.live import digests_by_id
-from holdfast.events.ports import QUARANTINE, EventId
+from holdfast.events.ports import QUARANTINE, EventId, History
 from holdfast.features.online import compile_state, fold, load_plan
 from holdfast.features.ports import Blob, OnlineWriter
 from holdfast.features.tile import StatePlan
@@ -131,8 +131,10 @@ class _Folder:
     def __init__(self, plan: StatePlan) -> None:
         self.plan = plan
 
-    def __call__(self, source: str, rows: pl.DataFrame, get: Get) -> Mapping[bytes, Blob]:
-        return fold(self.plan, source, rows, get)
+    def __call__(
+        self, source: str, rows: pl.DataFrame, get: Get, history: History | None = None, /
+    ) -> Mapping[bytes, Blob]:
+        return fold(self.plan, source, rows, get, history)
 
 
 def remembered_of(wiring: Wiring, project: CompiledProject) -> partial[Mapping[EventId, bytes]]:

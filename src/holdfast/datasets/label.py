@@ -183,14 +183,16 @@ def _keyed(
     outcomes = outcomes.filter(pl.col(key).is_not_null())
     order = [event_time_of(source.schema), ARRIVED, event_id_of(source.schema)]
     ranked = outcomes.with_columns(_values(label, source, outcomes)).sort(order).with_row_index(_RANK)
+    ranked, corrected = _corrected(ranked, source, key)
     # At each arrival, the rank of the outcome that would decide if the label were fixed right then.
     deciding = (
-        ranked.select(key, pl.col(ARRIVED).alias(_FIXED), _RANK)
+        ranked.join(corrected.select(key).unique(), on=key, how="anti")
+        .select(key, pl.col(ARRIVED).alias(_FIXED), _RANK)
         .sort(key, _FIXED, _RANK)
         .with_columns(pl.col(_RANK).cum_max().over(key))
         .unique([key, _FIXED], keep="last", maintain_order=True)
-        .sort(_FIXED, key)
     )
+    deciding = pl.concat([deciding, corrected.select(deciding.columns)]).sort(_FIXED, key)
     rows = (
         spine.select(key, (pl.col(T) + label.horizon).alias(_FIXED)).with_row_index(_ROW).sort(_FIXED, _ROW)
     )
@@ -206,6 +208,33 @@ def _keyed(
         absent = pl.repeat(float(label.absent), value.len(), eager=True)
         value = value.zip_with(joined[_RANK].is_not_null(), absent)
     return value, (joined["_last"] > joined[_FIXED]).fill_null(False)
+
+
+def _corrected(ranked: pl.DataFrame, source: Source, key: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the outcomes, and of keys with a superseded one which decides from each instant on.
+
+    Returns
+    -------
+    The second is empty where no outcome is superseded; its rank is null while none is left.
+    """
+    none = ranked.select(key, pl.col(ARRIVED).alias(_FIXED), _RANK).clear()
+    if source.schema.supersedes is None:
+        return ranked, none
+    from holdfast.features.corrections import seen_until
+    from holdfast.features.kernels import FOREVER
+
+    until = seen_until(source.schema, ranked, ranked[ARRIVED].to_numpy())
+    if not until.size:
+        return ranked, none
+    timed = ranked.select(key, ARRIVED, _RANK, pl.Series("_until", until))
+    gone = timed.filter(pl.col("_until") < FOREVER).select(key).unique()
+    rows: list[tuple[object, int, int | None]] = []
+    for (name,), part in timed.join(gone, on=key, how="semi").partition_by(key, as_dict=True).items():
+        spans = part.select(ARRIVED, "_until", _RANK).rows()
+        for instant in sorted({at for start, end, _ in spans for at in (start, end)} - {FOREVER}):
+            alive = [rank for start, end, rank in spans if start <= instant < end]
+            rows.append((name, instant, max(alive, default=None)))
+    return ranked, pl.DataFrame(rows, schema=none.schema, orient="row")
 
 
 def _values(label: Label, source: Source, outcomes: pl.DataFrame) -> pl.Series:

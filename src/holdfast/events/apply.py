@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ from holdfast.events.ports import (
     BatchLog,
     Blob,
     EventId,
+    History,
     Lake,
     Staging,
     StateWriter,
@@ -53,8 +55,17 @@ from holdfast.kernel.ports import Clock
 from holdfast.kernel.time import DAY
 
 Get = Callable[[Sequence[bytes]], Sequence[Blob]]
-Fold = Callable[[str, pl.DataFrame, Get], Mapping[bytes, Blob]]
-"""Returns the new blobs of all entities that rows of a source touch: `features.online.fold` of a plan."""
+
+
+class Fold(Protocol):
+    """Returns the new blobs of all entities that rows of a source touch: `features.online.fold` of a plan."""
+
+    def __call__(
+        self, source: str, rows: pl.DataFrame, get: Get, history: History | None = None, /
+    ) -> Mapping[bytes, Blob]:
+        """Fold rows; `history` is given for sources whose events may supersede earlier ones."""
+        ...
+
 
 MAX_BYTES = 4 * 2**20
 MAX_FRAMES = 5_000
@@ -160,7 +171,7 @@ class Applier:
         }
         self.lake, self.log, self.journals, self.online = lake, log, journals, online
         self.staging, self.clock, self.hand_over = staging, clock, hand_over
-        self.fold: Fold = fold or (lambda source, rows, get: {})
+        self.fold: Fold = fold or (lambda source, rows, get, history=None, /: {})
         self.recorders = dict(recorders or {})
         self.remember_us = remember_us
         self.faults = faults or (lambda step: None)
@@ -376,13 +387,14 @@ class Applier:
     def _commit(self, group: _Group, judged: list[Judged]) -> None:
         """Store state, ids and verdicts of consecutive batches in one transaction."""
         puts: dict[bytes, Blob] = {}
+        before = group[0][0].number - 1
         for each in judged:
             if each.source in self.sources:
                 try:
-                    puts.update(self._folded(self.online, each.source, each.new, puts))
+                    puts.update(self._folded(self.online, each.source, each.new, puts, before))
                 except ContractError:
                     self._refuse_unfoldable(each)
-                    puts.update(self._folded(self.online, each.source, each.new, puts))
+                    puts.update(self._folded(self.online, each.source, each.new, puts, before))
         since = self._since()
         found = {key: digest for each in judged for key, digest in each.ids.items()}
         self.online.commit(
@@ -477,16 +489,40 @@ class Applier:
         }
 
     def _folded(
-        self, online: StateWriter, source: str, rows: pl.DataFrame, before: Mapping[bytes, Blob]
+        self,
+        online: StateWriter,
+        source: str,
+        rows: pl.DataFrame,
+        before: Mapping[bytes, Blob],
+        until: int,
     ) -> Mapping[bytes, Blob]:
-        """Return the blobs after more rows, on top of those that are about to be stored."""
+        """Return the blobs after more rows, on top of those that are about to be stored.
+
+        Parameters
+        ----------
+        until : the last batch that the state holds
+        """
 
         def get(keys: Sequence[bytes]) -> list[Blob]:
             absent = [key for key in keys if key not in before]
             found = dict(zip(absent, online.get(absent), strict=True))
             return [before[key] if key in before else found[key] for key in keys]
 
-        return self.fold(source, rows, get) if rows.height else {}
+        if not rows.height:
+            return {}
+        if self.sources[source].schema.supersedes is None:
+            return self.fold(source, rows, get)
+        return self.fold(source, rows, get, partial(self._past, source, until))
+
+    def _past(self, source: str, until: int, where: pl.Expr, columns: Sequence[str] | None) -> pl.DataFrame:
+        """Return rows of a source of batches up to one, those that wait for the lake among them."""
+        where &= pl.col(BATCH) <= until
+        names = list(columns or stored_columns(self.tables[source]))
+        parts = [empty_table(self.sources[source].schema).select(names)]
+        if self.lake.version(source) is not None:
+            parts.append(self.lake.read(source, names, where=where))
+        parts += [rows.filter(where).select(names) for rows in self._waiting.rows(source)]
+        return pl.concat(parts)
 
     def _catch_up(self, online: StateWriter) -> None:
         """Bring a state up to what is settled, from the rows of the lake."""
@@ -499,7 +535,7 @@ class Applier:
             ids: dict[EventId, bytes] = {}
             for name, source in self.sources.items():
                 rows = self._stored(name, first, last)
-                puts.update(self._folded(online, name, rows, puts))
+                puts.update(self._folded(online, name, rows, puts, first))
                 ids.update(digests_by_id(name, source.schema, rows, since))
             if have is None:
                 online.fill(puts, ids=ids)
@@ -625,7 +661,7 @@ class Applier:
             ids: Mapping[EventId, bytes] = {}
             if source is not None and batch.staged:
                 rows = self._stored(source.name, batch.number - 1, batch.number)
-                puts = self._folded(self.online, source.name, rows, {})
+                puts = self._folded(self.online, source.name, rows, {}, batch.number - 1)
                 ids = digests_by_id(source.name, source.schema, rows, self._since() - 2)
             self.online.commit(batch.number, puts, ids=ids)
             self.batch = batch.number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 Blob = bytes | memoryview
+
+History = Callable[[pl.Expr, Sequence[str] | None], pl.DataFrame]
+"""Returns the rows of a source that were stored before, filtered; all of its columns, or those named."""
 """Online state of one entity, as the applier stores it without knowing what it says."""
 
 QUARANTINE = "_quarantine"

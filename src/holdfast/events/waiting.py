@@ -30,6 +30,14 @@ class Waiting:
             self.tables.setdefault(table, []).append((number, rows))
             self.height += rows.height
 
+    def rows(self, table: str) -> list[pl.DataFrame]:
+        """Return what waits for a table and is not in it."""
+        parts = self.tables.get(table, [])
+        if not parts:
+            return []
+        applied = self.lake.applied(table, app=APP) or 0
+        return [rows.filter(pl.col(BATCH) > applied) for number, rows in parts if number > applied]
+
     def append(self, appended: Callable[[], None] = lambda: None) -> None:
         """Append everything: quarantine first, then table by table.
 

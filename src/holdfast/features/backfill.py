@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import polars as pl
@@ -91,7 +92,7 @@ def backfill(
                     return None
                 where = (pl.col(BATCH) > first) & (pl.col(BATCH) <= last)
                 frame = lake.read(source, where=where)
-                puts = fold(plan, source, frame, writer.get)
+                puts = fold(plan, source, frame, writer.get, partial(_past, source, lake, first))
                 writer.fill(puts, ids=remembered(source, frame))
                 rows, blobs = rows + n, blobs + len(puts)
                 tell.advance(n)
@@ -103,6 +104,12 @@ def backfill(
         if not done:
             writer.close()
             store.remove(generation)
+
+
+def _past(
+    source: str, lake: EventReader, until: int, where: pl.Expr, columns: Sequence[str] | None
+) -> pl.DataFrame:
+    return lake.read(source, columns, where=where & (pl.col(BATCH) <= until))
 
 
 def _spans(source: str, lake: EventReader, batch: int) -> Iterator[tuple[int, int, int]]:

@@ -11,6 +11,7 @@ import polars as pl
 
 from holdfast.events.ports import Blob as Blob
 from holdfast.events.ports import EventId as EventId
+from holdfast.events.ports import History as History
 from holdfast.events.ports import StateWriter
 
 

@@ -93,6 +93,11 @@ class Schema:
         return self._role("event_time")
 
     @property
+    def supersedes(self) -> Column | None:
+        """The column that names the earlier event that an event corrects, where the schema has one."""
+        return self._role("supersedes")
+
+    @property
     def arrival_time(self) -> Column | None:
         """The column that says when it was learnt, where the schema has one."""
         return self._role("arrival_time")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -48,14 +49,16 @@ def compile_source(out: Compilation, handle: SourceHandle) -> None:
 
 
 def compile_table(out: Compilation, handle: TableHandle) -> None:
-    """Add a slowly changing table to the project."""
+    """Add a slowly changing table: a source of its versions, and a view that reads the last."""
     name = handle._name
-    if not out.claim(name, [*out.project.sources, *out.project.tables], "table", handle._place):
+    taken = [*out.project.sources, *out.project.tables, *out.project.views]
+    if not out.claim(name, taken, "table", handle._place):
         return
     at = f"tables.{name}"
     schema = _schema(out, handle._event, at, is_event=False)
     key = (handle._key,) if isinstance(handle._key, str) else tuple(handle._key)
-    for column in (*key, *(handle._valid or ())):
+    named = (*key, *(handle._valid or ()))
+    for column in named:
         if schema.find(column) is None:
             out.report(
                 "HF102",
@@ -64,7 +67,63 @@ def compile_table(out: Compilation, handle: TableHandle) -> None:
                 has=schema.names,
                 hint=did_you_mean(column, schema.names),
             )
-    out.project.tables[name] = Table(name, schema, key, handle._valid, handle._known_ahead)
+            return
+    if handle._valid is not None:
+        schema = _with_begin(out, schema, handle._valid, at)
+    if not _check_table_roles(out, schema, at, handle._place):
+        return
+    valid = None if handle._valid is None else (handle._valid[0], handle._valid[1])
+    table = Table(name, schema, key, valid, bool(handle._known_ahead))
+    lateness = out.duration(handle._lateness, f"{at}.lateness")
+    known = None if handle._known_after is None else out.duration(handle._known_after, f"{at}.known_after")
+    for path in (f"sources.{name}", f"views.{name}"):
+        out.places.setdefault(path, handle._place)
+    out.project.tables[name] = table
+    out.project.sources[name] = Source(name, schema, lateness or 0, known)
+    out.project.views[name] = table.view()
+
+
+def _with_begin(out: Compilation, schema: Schema, valid: tuple[str, str], at: str) -> Schema:
+    """Return the schema with the begin of the interval as event time."""
+    if len(valid) != 2:
+        out.report("HF103", f"valid= takes two columns, begin and end; found {valid!r}.", at)
+        return schema
+    for name in valid:
+        column = schema.get(name)
+        if column.type != "time":
+            out.report("HF104", f"`{name}` bounds an interval of time and is {column.type}.", at)
+    begin = schema.get(valid[0])
+    if begin.nullable:
+        message = f"`{begin.name}` says from when a row holds and cannot be `| None`."
+        out.report("HF111", message, at, hint="only the end may be missing")
+    if schema.event_time is not None and schema.event_time.name != begin.name:
+        message = f"the event time is `{schema.event_time.name}`, but a row holds from `{begin.name}` on."
+        out.report("HF111", message, at, hint=f"mark neither, or `{begin.name}`")
+        return schema
+    marked = (replace(c, role="event_time") if c.name == begin.name else c for c in schema.columns)
+    return replace(schema, columns=tuple(marked))
+
+
+def _check_table_roles(out: Compilation, schema: Schema, at: str, place: str) -> bool:
+    """Return whether it is said from when on each row holds."""
+    if schema.event_time is None:
+        out.report(
+            "HF111",
+            f"`{schema.name}` does not say from when on a row holds.",
+            at,
+            place=place,
+            hint="mark the column hf.event_time(), or say valid=(begin, end)",
+        )
+        return False
+    for role in ("event_time", "event_id", "arrival_time"):
+        if sum(column.role == role for column in schema.columns) > 1:
+            message = f"`{schema.name}` has several columns marked hf.{role}()."
+            out.report("HF111", message, at, place=place)
+    if schema.supersedes is not None:
+        message = f"`{schema.name}` corrects rows by `{schema.supersedes.name}`; in a table a newer row does."
+        out.report("HF111", message, at, place=place, hint="a row of the same key and event time replaces it")
+        return False
+    return True
 
 
 def _schema(out: Compilation, event: Any, at: str, *, is_event: bool = True) -> Schema:
@@ -111,9 +170,19 @@ def _check_roles(out: Compilation, schema: Schema, at: str, place: str) -> None:
                 place=place,
                 hint=f"mark the column that {words}: `name: ... = hf.{role}()`",
             )
-    if sum(column.role == "arrival_time" for column in schema.columns) > 1:
-        message = f"`{schema.name}` has several columns marked hf.arrival_time()."
-        out.report("HF111", message, at, place=place)
+    for role in ("arrival_time", "supersedes"):
+        if sum(column.role == role for column in schema.columns) > 1:
+            message = f"`{schema.name}` has several columns marked hf.{role}()."
+            out.report("HF111", message, at, place=place)
+    target, own = schema.supersedes, schema.event_id
+    if target is not None and own is not None and target.type != own.type:
+        out.report(
+            "HF104",
+            f"`{target.name}` names an event by its id and is {target.type}, but `{own.name}` is {own.type}.",
+            at,
+            place=place,
+            hint="declare both alike",
+        )
 
 
 def _column(out: Compilation, event: type[Event], name: str, annotation: Any, at: str) -> Column | None:
@@ -179,7 +248,9 @@ def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpe
         found.append(f"{marked} must be a datetime.")
     if spec.role == "event_id" and type_ not in ("string", "int"):
         found.append(f"{marked} must be str or int.")
-    if spec.role != "value" and nullable:
+    if spec.role == "supersedes" and not nullable:
+        found.append(f"{marked} must be `| None`, as most events correct nothing.")
+    if spec.role not in ("value", "supersedes") and nullable:
         found.append(f"{marked} cannot be `| None`.")
     if spec.scale is not None and (
         type_ not in ("decimal", "float") or not _is_whole(spec.scale) or not 0 <= spec.scale <= _MOST_PLACES

@@ -10,13 +10,11 @@ from holdfast.events.contract import Reason
 from holdfast.events.journal import REJECTED, Entry, decode_payload, encode_payload
 from holdfast.events.row import Parsed, Stored
 from holdfast.kernel.errors import Problem
-from holdfast.kernel.time import MINUTE, format_instant
+from holdfast.kernel.time import format_instant
 from holdfast.serving.answer import Answer
 from holdfast.serving.record import prediction_id
 from holdfast.serving.route import Gate
 
-AHEAD: Final = 5 * MINUTE
-"""How far after the clock an event's own time may lie."""
 REPEAT_S: Final = 60
 """Seconds for which a stored answer is given again to the same request."""
 REMEMBERED: Final = 65_536
@@ -36,13 +34,12 @@ def judge_row(gate: Gate, parsed: Parsed, now: int, at: str = "$") -> Stored | P
     if isinstance(row, Reason):
         where = f"{at}.{row.column}" if row.column else at
         return Problem(row.code, row.message, at=where, hint=gate.judge.hint(row, parsed))
-    t = row[gate.time_column]
-    if t <= now + AHEAD:
+    if not gate.is_future(row, now):
         return row
     column = gate.time_column
     return Problem(
         "HF203",
-        f"`{column}` must be at most 5 minutes after the clock, found {format_instant(t)} "
+        f"`{column}` must be at most 5 minutes after the clock, found {format_instant(row[column])} "
         f"at {format_instant(now)}.",
         at=f"{at}.{column}",
         hint="check the sender's clock and zone",

@@ -82,9 +82,12 @@ class RowFeatures:
                 self.lacks = error.problem.message
         known = {} if self._reader is None else {name: n for n, name in enumerate(self._reader.names)}
         self._columns: list[tuple[int, str, Callable[[object], float]]] = []
+        self._texts: list[tuple[int, Callable[[object], float]]] = []
         sources = []
         for place, given in enumerate(compiled.program.inputs):
             sources.append(known.get(given.name, 0))
+            if given.computed is not None:
+                self._texts.append((place, given.encode_value))
             if given.name not in wanted:
                 self._columns.append((place, given.name, given.encode_value))
         self._sources = np.array(sources, np.intp)
@@ -106,6 +109,8 @@ class RowFeatures:
                 measures[place] = reading.values
                 inexact[place] = reading.inexact != 0
             inputs = measures.T.take(self._sources, axis=0)
+            for at, encode in self._texts:
+                inputs[at] = [encode(value) for value in inputs[at].tolist()]
         else:
             inputs = np.full((self._n_inputs, n), math.nan)
             if self.lacks or self._reader is not None:

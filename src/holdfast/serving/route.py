@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from holdfast.events.row import RowJudge
+from holdfast.events.row import RowJudge, Stored
+from holdfast.kernel.time import MINUTE
 from holdfast.serving.live import LiveModel, RowFeatures, Rules
 from holdfast.serving.record import Step
 from holdfast.training.policy import Bands
+
+AHEAD: Final = 5 * MINUTE
+"""How far after the clock an event's own time may lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +22,18 @@ class Gate:
     Attributes
     ----------
     id_column, time_column : names of the columns that identify and date an event
+    known_ahead : whether an event's time may lie far after the clock
     """
 
     source: str
     judge: RowJudge
     id_column: str
     time_column: str
+    known_ahead: bool = False
+
+    def is_future(self, row: Stored, now: int) -> bool:
+        """Whether an event happens later than it may."""
+        return not self.known_ahead and row[self.time_column] > now + AHEAD
 
 
 @dataclass(frozen=True, slots=True, eq=False)

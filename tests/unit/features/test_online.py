@@ -214,3 +214,12 @@ def test_longest_key(columns: tuple[str, ...]) -> None:
     assert encode({"a": "x" * (MAX_BODY - least + 1), "b": "", "n": 1}) == TOO_LONG
     assert encode({"a": "x" * 1000, "b": "y" * 1000, "n": 1}) == TOO_LONG
     assert encode({"a": None, "b": "", "n": 1}) == NO_KEY
+
+
+def test_state_that_was_written_in_another_format_is_refused() -> None:
+    plan, _ = blob_of()
+
+    assert load_plan(dump_plan(plan), plan.fingerprint) == plan
+    with pytest.raises(ContractError, match="another format") as caught:
+        load_plan(dump_plan(plan), "0" * 40)
+    assert "materialize" in caught.value.problem.hint

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -423,3 +424,15 @@ def test_records_of_a_newer_format_are_refused() -> None:
     with pytest.raises(ConflictError, match="format 2"):
         records_frame([msgspec.msgpack.encode({**record, "format": 2})])
     assert ROW["id"] == record["key"]
+
+
+@pytest.mark.parametrize(("known_ahead", "refused"), [(False, True), (True, False)])
+def test_a_row_of_the_far_future_is_accepted_only_where_things_are_known_ahead(
+    known_ahead: bool, refused: bool
+) -> None:
+    world = World()
+    (gate,) = [route.gate for route in world.plane.routes.values()]
+
+    found = replace(gate, known_ahead=known_ahead).is_future({gate.time_column: NOW + 30 * DAY}, NOW)
+
+    assert found is refused
