@@ -528,6 +528,7 @@ class Project:
         cost: Cost | None = None,
         forecast: Forecast | None = None,
         precision_at: int = 100,
+        vetted: Mapping[str, str] | None = None,
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a model by its training function ``(data, params, run) -> fitted model``.
 
@@ -540,6 +541,7 @@ class Project:
         baseline : what every candidate is measured against; by default the training share
         cost : what wrong answers cost
         precision_at : k of the precision among the k highest scores of a day
+        vetted : features that look as if they knew the outcome and may be used all the same, with the reason
         """
         place = caller_place()
         options = {
@@ -551,6 +553,7 @@ class Project:
             "cost": cost,
             "forecast": forecast,
             "precision_at": precision_at,
+            "vetted": vetted,
         }
 
         def declare(function: Callable[..., Any]) -> ModelHandle:

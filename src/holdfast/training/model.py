@@ -68,6 +68,7 @@ class Model:
     features : name of the feature set
     function : ``module:qualname`` of the user's training function
     source : digest of the function's source text
+    vetted : features that may be used although they look like a leak, with the reason
     """
 
     name: str
@@ -82,6 +83,7 @@ class Model:
     cost: Cost | None = None
     forecast: Forecast | None = None
     precision_at: int = 100
+    vetted: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
