@@ -438,7 +438,7 @@ class _Work:
         done, before = self.logged.get(digest, (0, Counts()))
         now, last = Counts(), done
         self.progress.start(file.name, None)
-        for chunk in file.chunks(self.table.columns, skip=done, size=self.chunk_rows):
+        for chunk in file.chunks(self.table.given, skip=done, size=self.chunk_rows):
             now += self._ingest_chunk(file, digest, chunk)
             last = chunk.last
             self.logged[digest] = (last, before + now)

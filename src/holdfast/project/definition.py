@@ -55,9 +55,18 @@ def field(
     return FieldSpec("value", scale, ge, le, max_length, None if one_of is None else tuple(one_of), doc)
 
 
-def event_id(*, max_length: int | None = None, doc: str = "") -> Any:
-    """Mark the column that identifies an event; a second row with the same id is a duplicate."""
-    return FieldSpec("event_id", max_length=max_length, doc=doc)
+def event_id(*, content: bool = False, max_length: int | None = None, doc: str = "") -> Any:
+    """Mark the column that identifies an event; a second row with the same id is a duplicate.
+
+    Parameters
+    ----------
+    content
+        The rows come without an id: it is made, a hash of all other columns, so that rows equal in
+        everything are one event. No input has such a column.
+    max_length : greatest number of characters of a text
+    doc : what it means, for people
+    """
+    return FieldSpec("content_id" if content else "event_id", max_length=max_length, doc=doc)
 
 
 def event_time(*, doc: str = "") -> Any:

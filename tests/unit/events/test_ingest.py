@@ -449,3 +449,31 @@ def test_day_borders_before_the_epoch_are_days(state: State, tmp_path: Path) -> 
 
     assert report.now == Counts(2, 0, {"HF210": 1})
     assert DAY == 86_400_000_000
+
+
+# --- ids made of content ------------------------------------------------------------------------------
+
+LINE = Schema(
+    "Line",
+    (
+        Column("line_id", "string", role="content_id"),
+        Column("at", "time", role="event_time"),
+        Column("item", "string", nullable=True),
+    ),
+)
+
+
+def test_rows_without_id_that_are_equal_in_everything_are_one_event(tmp_path: Path) -> None:
+    state, lines = State(tmp_path / "state"), Source("lines", LINE, known_after=0)
+    first = "at,item\n2026-01-01T00:00:00Z,a\n2026-01-01T00:00:00Z,a\n2026-01-01T00:00:00Z,\n"
+    (tmp_path / "first.csv").write_text(f"{first}2026-01-01,a\n")
+    (tmp_path / "second.csv").write_text(f"{first}2026-01-02T00:00:00Z,a\n")
+
+    one = state.ingest(tmp_path / "first.csv", lines, chunk_rows=1)
+    two = state.ingest(tmp_path / "second.csv", lines)
+
+    assert one.now == Counts(2, 1, {"HF205": 1})
+    assert two.now == Counts(1, 3, {})
+    stored = state.lake.read("lines")
+    assert stored["line_id"].n_unique() == stored.height == 3
+    assert stored["line_id"].str.len_chars().to_list() == [32] * 3
