@@ -92,7 +92,7 @@ def python_page() -> str:
 
 def expressions_page() -> str:
     """Return the page of operations and aggregates."""
-    from holdfast.features.aggregate import AGGREGATES
+    from holdfast.features.aggregate import AGGREGATES, USABLE
     from holdfast.kernel.expr import OPS
 
     lines = [
@@ -112,7 +112,8 @@ def expressions_page() -> str:
         lines.append(f"| `{name}` | {op.operands} | {', '.join(op.parameters) or '-'} | {meaning} |")
     lines += ["", "## Aggregates over a window", ""]
     lines += ["| aggregate | over an empty window | meaning |", "|---|---|---|"]
-    for name, aggregate in AGGREGATES.items():
+    for name in USABLE:
+        aggregate = AGGREGATES[name]
         empty = "missing" if aggregate.empty is None else f"{aggregate.empty:g}"
         lines.append(f"| `{name}` | {empty} | {aggregate.doc} |")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
-"""The state blob, version 1, is frozen: the bytes written today, and that they stay readable.
+"""The state blob, version 2, is frozen: the bytes written today, and that they stay readable.
 
-`state_blob.json` holds events, the blobs they make, and what is read of these. A difference is a new version;
+`state_blob_2.json` holds the blobs that events make, and what is read of these. A difference is a version;
 if it is meant, write it anew with `--update-golden` and say so in docs/reference/formats/state-blob.md.
+`state_blob_1.json` is what version 1 wrote: it is refused, and its state has another fingerprint.
 """
 
 import json
@@ -17,10 +18,12 @@ from holdfast.features.ports import Blob
 from holdfast.features.tile import VERSION, StatePlan
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window
+from holdfast.kernel.errors import ContractError
 from holdfast.kernel.time import DAY, HOUR, MINUTE
 from holdfast.testing.strategies import AT_SHOP, CARD, FILTERS, PAYMENT, event_frame
 
-GOLDEN = Path(__file__).with_name("state_blob.json")
+GOLDEN = Path(__file__).with_name("state_blob_2.json")
+FORMER = Path(__file__).with_name("state_blob_1.json")
 START = 1_750_000_000_000_000
 T = START + 2 * DAY
 
@@ -37,6 +40,14 @@ VIEWS = (
             Measure("heaviest", "max", WINDOWS[2], "weight"),
             Measure("lightest", "min", WINDOWS[2], "weight"),
             Measure("texts", "count", WINDOWS[2], "country"),
+            Measure("spread", "var", WINDOWS[2], "amount"),
+            *(Measure(f"first {n}", "first", window, "weight") for n, window in enumerate(WINDOWS)),
+            *(Measure(f"last {n}", "last", window, "country") for n, window in enumerate(WINDOWS)),
+            *(Measure(f"amounts {n}", "distinct", window, "amount") for n, window in enumerate(WINDOWS)),
+            Measure("countries", "distinct", WINDOWS[2], "country"),
+            *(Measure(f"since {n}", "time_since_last", window) for n, window in enumerate(WINDOWS)),
+            Measure("since large", "time_since_last", WINDOWS[2], None, FILTERS[0]),
+            Measure("as of", "as_of", Window(2**61, -1, 2**61), "amount"),
         ),
     ),
     View("shop", "payments", AT_SHOP, (Measure("mean", "mean", WINDOWS[1], "items"),)),
@@ -44,7 +55,7 @@ VIEWS = (
 
 
 def plan() -> StatePlan:
-    return compile_state(VIEWS, {"payments": PAYMENT}, ring=4, most=6, slack=MINUTE)
+    return compile_state(VIEWS, {"payments": PAYMENT}, ring=4, most=6, slack=MINUTE, exact=4)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -93,7 +104,7 @@ def from_text(stored: dict[str, list[int]]) -> dict[bytes, bytes]:
     return {bytes.fromhex(key): np.array(words, np.int64).tobytes() for key, words in stored.items()}
 
 
-def test_blobs_and_what_is_read_of_them_are_those_of_version_1(request: pytest.FixtureRequest) -> None:
+def test_blobs_and_what_is_read_of_them_are_those_of_version_2(request: pytest.FixtureRequest) -> None:
     first = folded({}, 1)
     last = folded(folded(first, 2), 3)
     found = {
@@ -109,7 +120,18 @@ def test_blobs_and_what_is_read_of_them_are_those_of_version_1(request: pytest.F
     assert found == json.loads(GOLDEN.read_text())
 
 
-def test_blobs_of_version_1_are_read_and_continued() -> None:
+def test_blobs_of_version_1_are_refused() -> None:
+    former = json.loads(FORMER.read_text())
+    stored = from_text(former["after batch 3"])
+
+    assert former["state"] != plan().fingerprint
+    with pytest.raises(ContractError, match="not what this plan reads"):
+        read(stored)
+    with pytest.raises(ContractError, match="not what this plan reads"):
+        folded(stored, 2)
+
+
+def test_blobs_of_version_2_are_read_and_continued() -> None:
     golden = json.loads(GOLDEN.read_text())
 
     last = folded(folded(from_text(golden["after batch 1"]), 2), 3)

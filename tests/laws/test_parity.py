@@ -17,7 +17,7 @@ from holdfast.kernel.schema import Column, Schema
 from holdfast.serving.frames import BOUNDED_BY_BATCH, LIVE_SCHEMA
 from holdfast.serving.parity import SCORE, ParityReport, compare_records
 from holdfast.testing.lake import MemoryLake
-from holdfast.testing.strategies import PAYMENT, event_frame, event_rows, spine_rows, views
+from holdfast.testing.strategies import PAYMENT, event_frame, event_rows, readable, spine_rows, views
 
 Rows = list[dict[str, Any]]
 
@@ -26,14 +26,11 @@ SETTLED = 4
 
 
 def plan_of(found: tuple[View, ...]) -> FeaturePlan:
-    names = [measure.name for view in found for measure in view.measures]
-    features = (
-        *(Feature(f"same {name}", col(name)) for name in names),
-        Feature("doubled", Expr("add", (col(names[0]), col(names[0])))),
-        Feature("shop", col("shop")),
-    )
+    read, vocabularies = readable(found)
+    doubled = read[0].expr
+    features = (*read, Feature("doubled", Expr("add", (doubled, doubled))), Feature("shop", col("shop")))
     chosen = FeatureSet("f", "asked", features, tuple(view.name for view in found))
-    return FeaturePlan(chosen, ASKED, found, {"payments": PAYMENT})
+    return FeaturePlan(chosen, ASKED, found, {"payments": PAYMENT}, vocabularies)
 
 
 def total(runtime: str, x: np.ndarray) -> np.ndarray:

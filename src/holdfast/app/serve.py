@@ -260,7 +260,7 @@ class LiveService:
                 if held is not None and held.generation == seen.generation
                 else store.reader(seen.generation)
             )
-            return reader, load_plan(reader.plan)
+            return reader, load_plan(reader.plan, seen.generation.state)
         except HoldfastError as error:
             self.failures += 1
             waiting.append(f"the online state cannot be read: {error.problem.message}")
@@ -380,7 +380,14 @@ def _gate(project: CompiledProject, source: str) -> Gate:
     rules = compile_rules(schema, fixed_point_bounded=project.fixed_point_columns(source))
     assert schema.event_id is not None
     assert schema.event_time is not None
-    return Gate(source, RowJudge(rules), schema.event_id.name, schema.event_time.name)
+    table = project.tables.get(source)
+    return Gate(
+        source,
+        RowJudge(rules),
+        schema.event_id.name,
+        schema.event_time.name,
+        known_ahead=table is not None and table.known_ahead,
+    )
 
 
 def _example(project: CompiledProject, source: str, now: int) -> Stored:

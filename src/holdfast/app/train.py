@@ -119,12 +119,9 @@ def train_model(
 
 def _refuse_unbuilt(project: CompiledProject, name: str) -> None:
     model = project.model(name)
-    reads = {c for f in project.feature_sets[model.features].features for c in f.expr.columns()}
-    tables = sorted(t for t in project.tables if any(c.startswith(f"{t}.") for c in reads))
-    if model.forecast is not None or tables:
-        what = "a forecast" if model.forecast is not None else f"features of table `{tables[0]}`"
+    if model.forecast is not None:
         raise RefusedError(
-            f"model `{name}` needs {what}, which compiles but cannot be trained yet.",
+            f"model `{name}` needs a forecast, which compiles but cannot be trained yet.",
             code="HF113",
             at=f"models.{name}",
         )

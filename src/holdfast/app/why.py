@@ -11,6 +11,7 @@ from holdfast.app.outcomes import Explanation
 from holdfast.app.wire import Wiring
 from holdfast.datasets.spine import event_id_of, event_time_of
 from holdfast.events.source import BATCH
+from holdfast.features.materialize import within
 from holdfast.features.view import View
 from holdfast.kernel.errors import DeterminismError, NotFoundError, UsageError
 from holdfast.kernel.ids import short, to_data
@@ -94,7 +95,7 @@ def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = 
     for view in bundle.plan.views:
         schema = bundle.plan.sources[view.source]
         found = _view_rows(wiring, view, schema, record)
-        names = (event_time_of(schema), event_id_of(schema))
+        names = (event_time_of(schema), event_id_of(schema)) if schema.event_id else schema.names
         keyed = {tuple(row[name] for name in names): row for row in found}
         rows.setdefault(view.source, {}).update(keyed)  # views of a source share rows
         if found:
@@ -138,12 +139,7 @@ def _view_rows(wiring: Wiring, view: View, schema: Schema, record: PredictionRec
     """Return the stored rows of the row's own entity that any window of the view can see, as plain values."""
     if any(record.request.get(column) is None for column in view.entity.key):
         return []
-    when = event_time_of(schema)
-    bounds = [measure.window.bounds(record.t_us) for measure in view.measures]
-    time = pl.Datetime("us", "UTC")
-    where = (pl.col(when) >= pl.lit(min(low for low, _ in bounds)).cast(time)) & (
-        pl.col(when) < pl.lit(max(high for _, high in bounds)).cast(time)
-    )
+    where = within([view], schema, record.t_us, record.t_us)
     for column in view.entity.key:
         where &= pl.col(column) == record.request[column]
     if record.known_batch:

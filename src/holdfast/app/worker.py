@@ -140,7 +140,13 @@ class Worker:
         try:
             current = store.current()
             if current is not None:
-                return store.writer(current)
+                held = store.writer(current)
+                try:
+                    load_plan(held.plan, current.state)
+                except ContractError:
+                    held.close()
+                    raise
+                return held
         except (UnavailableError, NotFoundError, ContractError) as error:
             LOGGER.warning("the online state cannot be used and is built anew: %s", error.problem.message)
         LOGGER.info("building the online state from the lake")

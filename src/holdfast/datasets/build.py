@@ -28,9 +28,9 @@ from holdfast.datasets.snapshot import (
 )
 from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, Grid, T, event_spine, event_time_of, grid_spine
 from holdfast.datasets.split import PARTS, TimeSplit, resolve
-from holdfast.datasets.vocabulary import fit_vocabularies
+from holdfast.datasets.vocabulary import coded_columns, fit_vocabularies
 from holdfast.events.source import ARRIVED, BASIS, Source
-from holdfast.features.materialize import materialize
+from holdfast.features.materialize import materialize, texts_as_known
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import ContractError, NotFoundError, did_you_mean
 from holdfast.kernel.ids import canonical_json, from_data
@@ -103,7 +103,9 @@ def build(
         train = parts == PARTS.index("train")
         tell.advance(1)
 
-        fitted = replace(plan, vocabularies=fit_vocabularies(plan, labelled.filter(pl.Series(train))))
+        known = labelled.filter(pl.Series(train))
+        texts = texts_as_known(plan, coded_columns(plan), known.drop(LABEL), lake, versions=tables)
+        fitted = replace(plan, vocabularies=fit_vocabularies(plan, known.with_columns(texts)))
         x = materialize(fitted, labelled.drop(LABEL), lake, versions=tables)
         tell.advance(1)
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.features.view import FeaturePlan
+from holdfast.features.view import FeaturePlan, measure_type
 from holdfast.kernel.errors import ContractError, DefinitionError, Problem
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.program import Columns, Program, lower
@@ -87,11 +87,11 @@ def compile_plan(plan: FeaturePlan) -> CompiledPlan:
             if measure.name in types:
                 ambiguous.add(measure.name)
             measures.add(measure.name)
-            types[measure.name] = "float"
+            types[measure.name] = measure_type(measure, plan.sources[view.source])
     set_name = plan.features.name
     pairs = [(feature.name, feature.expr) for feature in plan.features.features]
     try:
-        program = lower(pairs, types, plan.vocabularies)
+        program = lower(pairs, types, plan.vocabularies, measures)
     except DefinitionError as error:
         raise DefinitionError(
             Problem(p.code, p.message, f"features.{set_name}.{p.at}", p.place, p.has, p.hint, p.severity)

@@ -29,7 +29,7 @@ def key_codes(keys: Sequence[str], spine: pl.DataFrame, events: pl.DataFrame) ->
 
     Parameters
     ----------
-    keys : the column or columns that identify an entity, in both frames
+    keys : the columns that identify an entity, in both frames; without any, all rows are of one
 
     Returns
     -------
@@ -41,6 +41,8 @@ def key_codes(keys: Sequence[str], spine: pl.DataFrame, events: pl.DataFrame) ->
     ContractError
         If the two frames store a key column in different types.
     """
+    if not keys:
+        return np.zeros(spine.height, np.int64), np.zeros(events.height, np.int64), 1
     asked = spine.select(_like(spine[key], events[key]) for key in keys).with_row_index("_row")
     known = asked.group_by(keys).agg("_row").drop_nulls(list(keys)).with_row_index("_code")
     codes = np.full(spine.height, -1, np.int64)

@@ -13,11 +13,18 @@ import numpy as np
 from numba import njit, types
 from numba.extending import register_jitable
 
+from holdfast.features.distinct_kernels import RANKS, WIDTH, estimate, rank_of, scramble
+
 OK, TOO_MANY, TOO_LARGE = 0, 1, 2
 """What a kernel answers: done, a window holds too many events, a value is beyond the fixed-point limit."""
 
-COUNT, SUM, MEAN, STD, MIN, MAX = range(6)
-"""Rows of the third axis of `slots`."""
+COUNT, SUM, MEAN, STD, MIN, MAX, VAR, FIRST, LAST, DISTINCT, SINCE, AS_OF = range(12)
+"""Rows of the third axis of `slots`, in the order of `holdfast.features.aggregate.AGGREGATES`."""
+KINDS = 12
+
+STATES = 10
+"""Rows of the states that aggregates are lowered from: n, S, Q high, Q low, least, most, the first and the last
+value, microseconds since the last event, and how many different values there are."""
 
 VALUES, MASK, SCALE, IS_FLOAT = range(4)
 """Columns of `lanes`."""
@@ -35,6 +42,10 @@ _LOW = 0xFFFFFFFF
 _LIMIT = 2**32
 _HIGHEST = 2**63 - 1
 _LOWEST = -(2**63)
+MISSING = _LOWEST
+"""A missing value among rows that are read as they are (`AS_OF`)."""
+FOREVER = _HIGHEST
+"""Until when an event is seen that nothing corrects."""
 
 _ints = types.Array(types.int64, 1, "C", readonly=True)
 _table = types.Array(types.int64, 2, "C", readonly=True)
@@ -124,8 +135,8 @@ def pairs(n, factor):
 def lower(out, bits, rows, slots, scale, is_float, states):
     """Write the aggregates of one window of one lane that are asked for; empty windows stay as they are.
 
-    `rows` (r,) says where, `slots` (6,) in which row of `out`; `states` (6, r) holds n, S, Q high, Q low,
-    least and most.
+    `rows` (r,) says where, `slots` (KINDS,) in which row of `out`; `states` (STATES, r) holds what they are
+    lowered from.
     """
     five, two, ten = 1, 1.0, 1.0
     for _ in range(scale):
@@ -148,26 +159,39 @@ def lower(out, bits, rows, slots, scale, is_float, states):
         for r in range(rows.size):
             if n[r]:
                 out[k, rows[r]] = float(S[r]) / (float(n[r] * five) * two)
-    k = slots[STD]
-    if k >= 0:
+    k, root = slots[VAR], slots[STD]
+    if k >= 0 or root >= 0:
         for r in range(rows.size):
             if n[r] > 1:
                 variance = spread(n[r], S[r], states[2, r], states[3, r]) / (
                     pairs(n[r], five * five) * two * two
                 )
-                out[k, rows[r]] = math.sqrt(variance)
-    for kind in range(MIN, MAX + 1):
+                if k >= 0:
+                    out[k, rows[r]] = variance
+                if root >= 0:
+                    out[root, rows[r]] = math.sqrt(variance)
+    for kind in range(MIN, KINDS):
         k = slots[kind]
-        if k < 0:
+        if k < 0 or kind == VAR or kind == DISTINCT or kind == SINCE:
             continue
-        extreme = states[kind]
+        # least and most stand where their kinds do, then first, and last for both kinds of last
+        one = states[kind] if kind <= MAX else states[6] if kind == FIRST else states[7]
         for r in range(rows.size):
-            if n[r] == 0:
+            if n[r] == 0 or (kind == AS_OF and one[r] == MISSING):
                 continue
             if is_float:
-                bits[k, rows[r]] = extreme[r] if extreme[r] >= 0 else extreme[r] ^ _HIGHEST
+                bits[k, rows[r]] = one[r] if one[r] >= 0 else one[r] ^ _HIGHEST
             else:
-                out[k, rows[r]] = float(extreme[r]) / ten
+                out[k, rows[r]] = float(one[r]) / ten
+    k = slots[SINCE]
+    if k >= 0:
+        for r in range(rows.size):
+            if n[r]:
+                out[k, rows[r]] = float(states[8, r]) / 1e6
+    k = slots[DISTINCT]
+    if k >= 0:
+        for r in range(rows.size):
+            out[k, rows[r]] = float(states[9, r])
 
 
 # ----------------------------------------------------------------------------------------- trees of extremes
@@ -240,6 +264,20 @@ def insert(tree, size, leaf, v, kind):
 
 
 @register_jitable
+def withdraw(tree, size, leaf, kind):
+    """Take away what competes at a leaf (kind MIN or MAX), and let the others of its ancestors compete."""
+    node = leaf + size
+    tree[node] = _HIGHEST if kind == MIN else _LOWEST
+    node >>= 1
+    while node:
+        if kind == MIN:
+            tree[node] = min(tree[2 * node], tree[2 * node + 1])
+        else:
+            tree[node] = max(tree[2 * node], tree[2 * node + 1])
+        node >>= 1
+
+
+@register_jitable
 def add(state, r, v, sums, squares):
     """Take one more value into column r of the states of a window."""
     state[0, r] += 1
@@ -304,39 +342,82 @@ def counting_order(codes, groups):
     return order, start
 
 
+@register_jitable
+def enter(c, counts, sketched, register, rank, tally, top, hist):
+    """Count one more event of the value numbered c; return 1 if it is the first."""
+    counts[c] += 1
+    if counts[c] > 1:
+        return 0
+    if sketched:
+        j, k = register[c], rank[c]
+        tally[j, k] += 1
+        if k > top[j]:
+            hist[top[j]] -= 1
+            hist[k] += 1
+            top[j] = k
+    return 1
+
+
+@register_jitable
+def leave(c, counts, sketched, register, rank, tally, top, hist):
+    """Count one event less of the value numbered c; return 1 if it was the last."""
+    counts[c] -= 1
+    if counts[c] > 0:
+        return 0
+    if sketched:
+        j, k = register[c], rank[c]
+        tally[j, k] -= 1
+        if k == top[j] and tally[j, k] == 0:
+            hist[k] -= 1
+            while k > 0 and tally[j, k] == 0:
+                k -= 1
+            hist[k] += 1
+            top[j] = k
+    return 1
+
+
+@register_jitable
+def is_seen(arrived, until, j, known):
+    """Whether an event had arrived, and nothing that corrects it."""
+    return arrived[j] <= known and (until.size == 0 or until[j] > known)
+
+
 @njit(
     types.UniTuple(types.int64, 2)(
-        _ints, _ints, _ints,
+        _ints, _ints, _ints, _ints,
         _ints, _ints, _ints, _ints,
         _table, _table, _masks, _table, _cube,
         types.float64[:, ::1], types.int64[:, ::1],
-        types.int64, types.float64,
+        types.int64, types.float64, types.int64,
     ),
     cache=True,
     error_model="numpy",
     nogil=True,
 )  # fmt: skip
 def window_values(
-    time, arrived, start,
+    time, arrived, until, start,
     t, known, rows, first,
     spans, values, masks, lanes, slots,
     out, bits,
-    max_events, patience,
+    max_events, patience, exact,
 ):  # fmt: skip
     """All windows and aggregates of one source and entity, as known at each spine row.
 
-    Group g holds events [start[g], start[g+1]), sorted by time, and spine rows [first[g], first[g+1]), sorted
-    by t; `rows` says where in `out` a spine row is written. `spans` (W, 3) holds over, offset and hop. A lane
-    (L, 4) is a row of `values`, a row of `masks` (-1: all events), a scale and whether values are ordered
-    float bits; `slots` (L, W, 6) says which row of `out` receives an aggregate of a lane, or -1. `out` (K, n)
-    comes filled with the values of empty windows; `bits` is the same memory as int64.
+    Group g holds events [start[g], start[g+1]), in their total order, and spine rows [first[g], first[g+1]),
+    sorted by t; `rows` says where in `out` a spine row is written. An event is seen from `arrived` on and
+    before `until` (FOREVER; empty where nothing is corrected). `spans` (W, 3) holds over, offset and hop. A
+    lane (L, 4) is a row of `values`, a row of `masks` (-1: all events), a scale and whether values are
+    ordered float bits; `slots` (L, W, KINDS) says which row of `out` receives an aggregate of a lane, or -1.
+    `out` (K, n) comes filled with the values of empty windows; `bits` is the same memory as int64. Up to
+    `exact` different values, a power of two, are counted exactly.
 
     Returns (verdict, lane or window at fault).
 
-    Where all events of a window that a row may see are known, sums are differences of prefix sums. From the
-    first event on that was still unknown, events are scanned; a group where that would be slow is swept in
-    order of arrival instead, over trees. O(events + rows x windows) in the first case, times log(events of
-    the group) in the last.
+    Where all events of a window that a row may see are seen, sums are differences of prefix sums. From the
+    first event on that was still unknown or is corrected, events are scanned; a group where that would be
+    slow is swept in the order in which events come and go instead, over trees. O(events + rows x windows) in
+    the first case, times log(events of the group) in the last. Different values are counted by two pointers
+    in both cases, with a scan of what was still unknown.
     """
     groups = start.size - 1
     most_events = most_rows = 0
@@ -345,14 +426,32 @@ def window_values(
             most_events = max(most_events, start[g + 1] - start[g])
             most_rows = max(most_rows, first[g + 1] - first[g])
     n_windows, n_lanes = spans.shape[0], lanes.shape[0]
+    corrected = until.size > 0
+    ordered = counted = False
+    for lane in range(n_lanes):
+        for w in range(n_windows):
+            ordered |= slots[lane, w, FIRST] >= 0 or slots[lane, w, LAST] >= 0 or slots[lane, w, AS_OF] >= 0
+            counted |= slots[lane, w, DISTINCT] >= 0
 
     peak = np.empty(most_events, np.int64)
+    trough = np.empty(most_events if corrected else 0, np.int64)
     split = np.empty(most_rows, np.int64)
     lows = np.empty((n_windows, most_rows), np.int64)
     highs = np.empty((n_windows, most_rows), np.int64)
     prefix = np.zeros((4, most_events + 1), np.int64)
-    trees = np.empty((6, 2 * most_events), np.int64)
-    states = np.empty((n_windows, 6, most_rows), np.int64)
+    trees = np.empty((8 if ordered else 6, 2 * most_events), np.int64)
+    nearby = np.empty((2, most_events + 1 if ordered else 0), np.int64)
+    states = np.empty((n_windows, STATES, most_rows), np.int64)
+    n_codes = most_events if counted else 0
+    codes = np.empty(n_codes, np.int64)
+    register = np.empty(n_codes, np.int64)
+    rank = np.empty(n_codes, np.int64)
+    counts = np.zeros(n_codes, np.int64)
+    n_registers = WIDTH * exact if most_events > exact and counted else 0
+    tally = np.zeros((n_registers, RANKS), np.int64)
+    top = np.zeros(n_registers, np.int64)
+    hist = np.zeros(RANKS, np.int64)
+    hist[0] = n_registers
 
     for g in range(groups):
         e0, r0 = start[g], first[g]
@@ -360,18 +459,22 @@ def window_values(
         if m == 0 or n_rows == 0:
             continue
 
-        # up to `split`, every event is known to the row
+        # up to `split`, every event is seen by the row
         peak[0] = arrived[e0]
         for j in range(1, m):
             peak[j] = max(peak[j - 1], arrived[e0 + j])
+        if corrected:
+            trough[0] = until[e0]
+            for j in range(1, m):
+                trough[j] = min(trough[j - 1], until[e0 + j])
         for r in range(n_rows):
             k = known[r0 + r]
             a, b = 0, m
             if r > 0:  # mostly a little after the row before
                 a = split[r - 1]
-                if a == 0 or peak[a - 1] <= k:
+                if a == 0 or is_seen(peak, trough, a - 1, k):
                     stop = min(m, a + 8)
-                    while a < stop and peak[a] <= k:
+                    while a < stop and is_seen(peak, trough, a, k):
                         a += 1
                     if a < stop:
                         b = a
@@ -379,7 +482,7 @@ def window_values(
                     a, b = 0, a
             while a < b:
                 middle = (a + b) >> 1
-                if peak[middle] <= k:
+                if is_seen(peak, trough, middle, k):
                     a = middle + 1
                 else:
                     b = middle
@@ -395,7 +498,7 @@ def window_values(
                 low = high - over
                 if hop:
                     low = low // hop * hop
-                    if offset:
+                    if offset > 0:
                         high = high // hop * hop
                 while a < m and time[e0 + a] < low:
                     a += 1
@@ -412,20 +515,26 @@ def window_values(
             depth += 1
         sweep = tail > patience * depth * (m + n_windows * n_rows)
         by_arrival = np.empty(0, np.int64)
+        by_until = np.empty(0, np.int64)
         by_known = np.empty(0, np.int64)
         if sweep:
             by_arrival = ascending(arrived[e0 : e0 + m])
             by_known = ascending(known[r0 : r0 + n_rows])
+            if corrected:
+                by_until = ascending(until[e0 : e0 + m])
 
         for lane in range(n_lanes):
             vals, mask = lanes[lane, VALUES], lanes[lane, MASK]
             scale, is_float = lanes[lane, SCALE], lanes[lane, IS_FLOAT] != 0
-            sums = squares = smallest = greatest = False
+            sums = squares = smallest = greatest = earliest = latest = different = False
             for w in range(n_windows):
-                squares |= slots[lane, w, STD] >= 0
+                squares |= slots[lane, w, STD] >= 0 or slots[lane, w, VAR] >= 0
                 sums |= slots[lane, w, SUM] >= 0 or slots[lane, w, MEAN] >= 0
                 smallest |= slots[lane, w, MIN] >= 0
-                greatest |= slots[lane, w, MAX] >= 0
+                greatest |= slots[lane, w, MAX] >= 0 or slots[lane, w, SINCE] >= 0
+                earliest |= slots[lane, w, FIRST] >= 0
+                latest |= slots[lane, w, LAST] >= 0 or slots[lane, w, AS_OF] >= 0
+                different |= slots[lane, w, DISTINCT] >= 0
             sums |= squares
 
             if sums:
@@ -437,14 +546,20 @@ def window_values(
                 trees[:4, : 2 * m] = 0
                 trees[4, : 2 * m] = _HIGHEST
                 trees[5, : 2 * m] = _LOWEST
-                arrivals = 0
+                if ordered:
+                    trees[6, : 2 * m] = _HIGHEST
+                    trees[7, : 2 * m] = _LOWEST
+                arrivals = departures = 0
                 for i in range(n_rows):
                     r = by_known[i]
-                    while arrivals < m and arrived[e0 + by_arrival[arrivals]] <= known[r0 + r]:
+                    k = known[r0 + r]
+                    while arrivals < m and arrived[e0 + by_arrival[arrivals]] <= k:
                         leaf = by_arrival[arrivals]
                         arrivals += 1
                         if mask >= 0 and not masks[mask, e0 + leaf]:
                             continue
+                        if corrected and until[e0 + leaf] <= arrived[e0 + leaf]:
+                            continue  # corrected before it came
                         insert(trees[0], m, leaf, 1, COUNT)
                         if vals < 0:
                             continue
@@ -459,6 +574,35 @@ def window_values(
                             insert(trees[4], m, leaf, v, MIN)
                         if greatest:
                             insert(trees[5], m, leaf, v, MAX)
+                        if earliest:
+                            insert(trees[6], m, leaf, leaf, MIN)
+                        if latest:
+                            insert(trees[7], m, leaf, leaf, MAX)
+                    while departures < by_until.size and until[e0 + by_until[departures]] <= k:
+                        leaf = by_until[departures]
+                        departures += 1
+                        if mask >= 0 and not masks[mask, e0 + leaf]:
+                            continue
+                        if until[e0 + leaf] <= arrived[e0 + leaf]:
+                            continue
+                        insert(trees[0], m, leaf, -1, COUNT)
+                        if vals < 0:
+                            continue
+                        v = values[vals, e0 + leaf]
+                        if sums:
+                            insert(trees[1], m, leaf, -v, SUM)
+                        if squares:
+                            h, l = product(abs(v), abs(v))
+                            insert(trees[2], m, leaf, -h, SUM)
+                            insert(trees[3], m, leaf, -l, SUM)
+                        if smallest:
+                            withdraw(trees[4], m, leaf, MIN)
+                        if greatest:
+                            withdraw(trees[5], m, leaf, MAX)
+                        if earliest:
+                            withdraw(trees[6], m, leaf, MIN)
+                        if latest:
+                            withdraw(trees[7], m, leaf, MAX)
                     for w in range(n_windows):
                         for k in range(4):
                             if k == 0 or (sums and k == 1) or squares:
@@ -467,6 +611,14 @@ def window_values(
                             states[w, 4, r] = tree_min(trees[4], m, lows[w, r], highs[w, r])
                         if greatest:
                             states[w, 5, r] = tree_max(trees[5], m, lows[w, r], highs[w, r])
+                        if states[w, 0, r] == 0:
+                            continue
+                        if earliest:
+                            leaf = tree_min(trees[6], m, lows[w, r], highs[w, r])
+                            states[w, 6, r] = values[vals, e0 + leaf]
+                        if latest:
+                            leaf = tree_max(trees[7], m, lows[w, r], highs[w, r])
+                            states[w, 7, r] = values[vals, e0 + leaf]
             else:
                 if mask >= 0:
                     for j in range(m):
@@ -493,6 +645,13 @@ def window_values(
                         trees[5, m + j] = values[vals, e0 + j] if inside else _LOWEST
                     for j in range(m - 1, 0, -1):
                         trees[5, j] = max(trees[5, 2 * j], trees[5, 2 * j + 1])
+                if earliest or latest:  # the next event that takes part, and the one before
+                    nearby[0, m] = m
+                    for j in range(m - 1, -1, -1):
+                        nearby[0, j] = j if mask < 0 or masks[mask, e0 + j] else nearby[0, j + 1]
+                    nearby[1, 0] = -1
+                    for j in range(m):
+                        nearby[1, j + 1] = j if mask < 0 or masks[mask, e0 + j] else nearby[1, j]
 
                 for w in range(n_windows):
                     for r in range(n_rows):
@@ -501,23 +660,94 @@ def window_values(
                         states[w, 0, r] = c - a if mask < 0 else prefix[0, c] - prefix[0, a]
                         for k in range(1, 4):
                             states[w, k, r] = prefix[k, c] - prefix[k, a]
-                    if slots[lane, w, MIN] >= 0:
+                    if smallest:
                         for r in range(n_rows):
                             a = lows[w, r]
                             states[w, 4, r] = tree_min(trees[4], m, a, min(highs[w, r], max(a, split[r])))
-                    if slots[lane, w, MAX] >= 0:
+                    if greatest:
                         for r in range(n_rows):
                             a = lows[w, r]
                             states[w, 5, r] = tree_max(trees[5], m, a, min(highs[w, r], max(a, split[r])))
+                    if earliest or latest:
+                        for r in range(n_rows):
+                            if states[w, 0, r]:
+                                a = lows[w, r]
+                                c = min(highs[w, r], max(a, split[r]))
+                                states[w, 6, r] = values[vals, e0 + nearby[0, a]]
+                                states[w, 7, r] = values[vals, e0 + nearby[1, c]]
                     if tail == 0:
                         continue
                     for r in range(n_rows):
                         for j in range(e0 + max(lows[w, r], split[r]), e0 + highs[w, r]):
-                            if arrived[j] <= known[r0 + r] and (mask < 0 or masks[mask, j]):
+                            if is_seen(arrived, until, j, known[r0 + r]) and (mask < 0 or masks[mask, j]):
                                 v = values[vals, j] if vals >= 0 else 0
+                                if states[w, 0, r] == 0:
+                                    states[w, 6, r] = v
+                                states[w, 7, r] = v
                                 add(states[w], r, v, sums, squares)
+
+            if different:
+                # values are numbered, and each window counts the events of each number that are in it
+                by_value = ascending(values[vals, e0 : e0 + m])
+                last, n_values = 0, 0
+                for i in range(m):
+                    j = by_value[i]
+                    codes[j] = -1
+                    if mask >= 0 and not masks[mask, e0 + j]:
+                        continue
+                    v = values[vals, e0 + j]
+                    if n_values == 0 or v != last:
+                        last = v
+                        n_values += 1
+                    codes[j] = n_values - 1
+                sketched = n_values > exact
+                if sketched:
+                    for j in range(m):
+                        if codes[j] >= 0:
+                            upper, lower_half = scramble(values[vals, e0 + j])
+                            register[codes[j]] = lower_half & (n_registers - 1)
+                            rank[codes[j]] = rank_of(upper)
+                for w in range(n_windows):
+                    if slots[lane, w, DISTINCT] < 0:
+                        continue
+                    left = right = number = 0
+                    for r in range(n_rows):
+                        a = lows[w, r]
+                        c = min(highs[w, r], max(a, split[r]))
+                        while right < c:
+                            if codes[right] >= 0:
+                                number += enter(
+                                    codes[right], counts, sketched, register, rank, tally, top, hist
+                                )
+                            right += 1
+                        while right > c:
+                            right -= 1
+                            if codes[right] >= 0:
+                                number -= leave(
+                                    codes[right], counts, sketched, register, rank, tally, top, hist
+                                )
+                        while left < a:
+                            if codes[left] >= 0:
+                                number -= leave(
+                                    codes[left], counts, sketched, register, rank, tally, top, hist
+                                )
+                            left += 1
+                        for j in range(max(a, split[r]), highs[w, r]):
+                            if codes[j] >= 0 and is_seen(arrived, until, e0 + j, known[r0 + r]):
+                                number += enter(codes[j], counts, sketched, register, rank, tally, top, hist)
+                        states[w, 9, r] = number if number <= exact else estimate(hist, n_registers, exact)
+                        for j in range(max(a, split[r]), highs[w, r]):
+                            if codes[j] >= 0 and is_seen(arrived, until, e0 + j, known[r0 + r]):
+                                number -= leave(codes[j], counts, sketched, register, rank, tally, top, hist)
+                    for j in range(left, right):
+                        if codes[j] >= 0:
+                            number -= leave(codes[j], counts, sketched, register, rank, tally, top, hist)
 
             here = rows[r0 : r0 + n_rows]
             for w in range(n_windows):
+                if slots[lane, w, SINCE] >= 0:
+                    for r in range(n_rows):
+                        if states[w, 0, r]:
+                            states[w, 8, r] = t[r0 + r] - states[w, 5, r]
                 lower(out, bits, here, slots[lane, w], scale, is_float, states[w, :, :n_rows])
     return OK, 0

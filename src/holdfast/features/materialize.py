@@ -6,22 +6,34 @@ parity; the kernels that do the work serve online as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from holdfast.events.source import ARRIVED, BATCH
-from holdfast.features import kernels
+from holdfast.features import aggregate, kernels
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.expression import compile_plan, filter_mask
+from holdfast.features.expression import compile_plan
 from holdfast.features.grouping import grouped, int64_of, key_codes
+from holdfast.features.lane import (
+    LaneKey,
+    check_measure,
+    is_plain_float,
+    lane_mask,
+    lane_of,
+    reads_values,
+    row_values,
+    stored_values,
+    ties_of,
+)
 from holdfast.features.ports import EventReader
-from holdfast.features.view import FeaturePlan, Measure, View
-from holdfast.kernel.errors import ContractError, DefinitionError, NotFoundError
-from holdfast.kernel.expr import Expr
-from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
+from holdfast.features.view import FeaturePlan, Measure, View, is_text
+from holdfast.kernel.errors import ContractError, NotFoundError
+from holdfast.kernel.ids import text_code
+from holdfast.kernel.schema import FIXED_POINT_LIMIT, Schema
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,11 +44,11 @@ T = "_t"
 KNOWN_AT = "_known_at"
 """Spine column: what had arrived by this instant is seen, int64 microseconds UTC."""
 
-_ROW = {name: row for row, name in enumerate(("count", "sum", "mean", "std", "min", "max"))}
-_HIGHEST = np.int64(2**63 - 1)
+SEEN_FROM = "_seen_from"
+"""Event column, where it is there: from when on an event is seen, instead of its arrival."""
 
-Lane = tuple[str | None, Expr | None]
-"""What is aggregated: a column, or all events, where a filter is true."""
+_YEAR_1 = -62_135_596_800_000_000  # no event time lies before it, and no date can
+_ROW = {name: row for row, name in enumerate(AGGREGATES)}
 
 
 def materialize(
@@ -73,21 +85,77 @@ def materialize(
     Reads, per source, only the columns and the span of event time that the spine's windows touch.
     Law: equal to `holdfast.features.oracle.features_of`, bit for bit (tests/laws/test_windows.py).
     """
-    sources = dict.fromkeys(view.source for view in plan.views)
-    events = {
+    events = _read_all(plan.views, plan.sources, spine, lake, versions, max_batch)
+    measures = measures_as_known(plan.views, plan.sources, spine, events)
+    return compile_plan(plan).evaluate(spine, measures)
+
+
+def texts_as_known(
+    plan: FeaturePlan,
+    names: Collection[str],
+    spine: pl.DataFrame,
+    lake: EventReader,
+    *,
+    versions: Mapping[str, int] | None = None,
+) -> pl.DataFrame:
+    """Return the texts of measures that are texts, for each row of a spine.
+
+    Parameters
+    ----------
+    names : of the measures; those that are numbers, and other names, are left out
+    spine, versions : as for `materialize`
+
+    Returns
+    -------
+    (n,) texts by measure name; missing is null.
+    """
+    wanted = {
+        measure.name: measure.column
+        for view in plan.views
+        for measure in view.measures
+        if measure.name in names and is_text(measure, plan.sources[view.source])
+    }
+    views = [
+        replace(view, measures=kept)
+        for view in plan.views
+        if (kept := tuple(measure for measure in view.measures if measure.name in wanted))
+    ]
+    events = _read_all(views, plan.sources, spine, lake, versions, None)
+    found = measures_as_known(views, plan.sources, spine, events)
+    columns = {}
+    for view in views:
+        frame = events.get(view.source)
+        for measure in view.measures:
+            assert measure.column is not None
+            seen = frame is not None and measure.column in frame.columns
+            texts = frame[measure.column].cast(pl.String).unique().drop_nulls().to_list() if seen else []  # type: ignore[index]
+            table = {float(text_code(text)): text for text in texts}
+            values = [table.get(number) for number in found[measure.name].tolist()]
+            columns[measure.name] = pl.Series(measure.name, values, dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _read_all(
+    views: Sequence[View],
+    sources: Mapping[str, Schema],
+    spine: pl.DataFrame,
+    lake: EventReader,
+    versions: Mapping[str, int] | None,
+    max_batch: int | None,
+) -> dict[str, pl.DataFrame]:
+    """Read what the views can see, by source."""
+    return {
         source: _read(
-            [view for view in plan.views if view.source == source],
-            plan.sources[source],
+            [view for view in views if view.source == source],
+            sources[source],
             spine,
             lake,
             version=(versions or {}).get(source),
             max_batch=max_batch,
         )
-        for source in sources
+        for source in dict.fromkeys(view.source for view in views)
         if spine.height
     }
-    measures = measures_as_known(plan.views, plan.sources, spine, events)
-    return compile_plan(plan).evaluate(spine, measures)
 
 
 def measures_as_known(
@@ -108,7 +176,7 @@ def measures_as_known(
 
     Returns
     -------
-    By measure name, (n,) values in the order of the spine; missing is NaN.
+    By measure name, (n,) values in the order of the spine; missing is NaN, a text is its `text_code`.
 
     Raises
     ------
@@ -116,8 +184,7 @@ def measures_as_known(
         If a window holds 2^31 events or more, or a summed value is beyond the fixed-point limit (HF213);
         if a time is missing (HF201) or the key types of spine and events differ (HF202).
     DefinitionError
-        If a column cannot be aggregated so: a text, a float without scale in sum, mean or std (HF104), or a
-        scale above 13 in mean or std (HF106).
+        If a column cannot be aggregated so, see `holdfast.features.lane.check_measure`.
 
     Notes
     -----
@@ -156,18 +223,22 @@ def _grouped_measures(
     asked, found, groups = key_codes(keys, spine, frame)
     t, known_at = int64_of(spine[T]), int64_of(spine[KNOWN_AT])
     time, arrived = int64_of(frame[_event_time(schema)]), int64_of(frame[ARRIVED])
+    seen = int64_of(frame[SEEN_FROM]) if SEEN_FROM in frame.columns else arrived
+    order = [time, arrived]
+    if any(AGGREGATES[measure.aggregate].order_sensitive for measure in measures):
+        order.append(_ties(schema, frame, found, time, arrived))
     rows = grouped(asked, groups, t)
-    here = grouped(found, groups, time, arrived)
+    here = grouped(found, groups, *order)
 
     windows = list(dict.fromkeys(measure.window for measure in measures))
-    lanes: list[Lane] = list(dict.fromkeys((measure.column, measure.where) for measure in measures))
+    lanes = list(dict.fromkeys(lane_of(measure) for measure in measures))
     table, values, masks = _lanes(lanes, measures, schema, frame, here.order)
-    slots = np.full((len(lanes), len(windows), len(_ROW)), -1, np.int64)
+    slots = np.full((len(lanes), len(windows), kernels.KINDS), -1, np.int64)
     place: dict[str, int] = {}
     results = np.empty((len(measures), spine.height))
     for measure in measures:
         at = (
-            lanes.index((measure.column, measure.where)),
+            lanes.index(lane_of(measure)),
             windows.index(measure.window),
             _ROW[measure.aggregate],
         )
@@ -177,11 +248,11 @@ def _grouped_measures(
         place[measure.name] = int(slots[at])
 
     verdict, culprit = kernels.window_values(
-        time[here.order], arrived[here.order], here.start,
+        time[here.order], seen[here.order], np.empty(0, np.int64), here.start,
         t[rows.order], known_at[rows.order], rows.order, rows.start,
         np.array([(w.over, w.offset, w.hop) for w in windows], np.int64),
         values, masks, table, slots, results, results.view(np.int64),
-        kernels.MAX_EVENTS, kernels.PATIENCE,
+        kernels.MAX_EVENTS, kernels.PATIENCE, aggregate.EXACT_DISTINCT,
     )  # fmt: skip
     if verdict == kernels.TOO_MANY:
         raise ContractError(
@@ -191,7 +262,7 @@ def _grouped_measures(
             hint=f"give `{', '.join(keys)}` of source `{source}` a finer entity or a shorter window",
         )
     if verdict == kernels.TOO_LARGE:
-        column = lanes[culprit][0]
+        column = lanes[culprit].column
         raise ContractError(
             f"summed values stay within |value| x 10^scale <= {FIXED_POINT_LIMIT:,}; `{column}` exceeds it.",
             code="HF213",
@@ -201,74 +272,54 @@ def _grouped_measures(
     return {name: results[row] for name, row in place.items()}
 
 
+def _ties(schema: Schema, frame: pl.DataFrame, codes: Ints, time: Ints, arrived: Ints) -> Ints:
+    """Return what orders events of one entity that agree in both times; 0 for all others."""
+    ties = np.zeros(frame.height, np.int64)
+    same = pl.DataFrame({"code": codes, "time": time, "arrived": arrived}).is_duplicated()
+    tied = np.flatnonzero(same.to_numpy() & (codes >= 0))
+    if tied.size:
+        ties[tied] = ties_of(schema, frame[tied])
+    return ties
+
+
 def _lanes(
-    lanes: Sequence[Lane], measures: Sequence[Measure], schema: Schema, frame: pl.DataFrame, order: Ints
+    lanes: Sequence[LaneKey], measures: Sequence[Measure], schema: Schema, frame: pl.DataFrame, order: Ints
 ) -> tuple[Ints, Ints, Bools]:
     """Return the kernel's table of lanes (L, 4), the values (C, m) and the masks (M, m) it refers to."""
-    columns = list(dict.fromkeys(m.column for m in measures if m.column and m.aggregate != "count"))
     for measure in measures:
-        _check(measure, schema)
-    values = np.empty((len(columns), order.size), np.int64)
-    for row, read in enumerate(columns):
-        values[row] = _stored(frame[read], schema.get(read))[order]
+        check_measure(measure, schema)
+    read = {lane_of(measure) for measure in measures if reads_values(measure)}
+    needed: dict[tuple[str, bool], int] = {}
+    for lane in lanes:
+        if (wanted := _values_of(lane, read, schema)) is not None:
+            needed.setdefault(wanted, len(needed))
+    values = np.empty((len(needed), order.size), np.int64)
+    for (name, whole), place in needed.items():
+        made = row_values if whole else stored_values
+        values[place] = made(frame[name], schema.get(name))[order]
     masks: list[Bools] = []
     table = np.zeros((len(lanes), 4), np.int64)
-    for row, (name, where) in enumerate(lanes):
-        column = schema.get(name) if name is not None else None
-        mask = _mask(column, where, schema, frame)
+    for row, lane in enumerate(lanes):
+        column = schema.get(lane.column) if lane.column is not None else None
+        mask = lane_mask(lane, schema, frame)
         full = mask is None or bool(mask.all())
+        wanted = _values_of(lane, read, schema)
         table[row] = (
-            columns.index(name) if name in columns else -1,
+            -1 if wanted is None else needed[wanted],
             -1 if full else len(masks),
             column.scale or 0 if column is not None and column.is_fixed_point else 0,
-            column is not None and _is_plain_float(column),
+            column is not None and is_plain_float(column),
         )
         if mask is not None and not full:
             masks.append(mask[order])
     return table, values, np.array(masks, np.bool_).reshape(len(masks), order.size)
 
 
-def _check(measure: Measure, schema: Schema) -> None:
-    if measure.column is None or measure.aggregate == "count":
-        return
-    column, aggregate = schema.get(measure.column), AGGREGATES[measure.aggregate]
-    if column.type == "string" or (aggregate.fixed_point and _is_plain_float(column)):
-        raise DefinitionError(
-            f"`{measure.aggregate}` reads numbers of a known scale; `{column.name}` is a {column.type}.",
-            code="HF104",
-            at=measure.name,
-            hint=f"give `{column.name}` a scale" if column.type == "float" else "count reads any column",
-        )
-    if measure.aggregate in ("mean", "std") and (column.scale or 0) > kernels.MAX_MOMENT_SCALE:
-        raise DefinitionError(
-            f"mean and std read at most {kernels.MAX_MOMENT_SCALE} decimal places; "
-            f"`{column.name}` has {column.scale}.",
-            code="HF106",
-            at=measure.name,
-        )
-
-
-def _is_plain_float(column: Column) -> bool:
-    return column.type == "float" and column.scale is None
-
-
-def _stored(column: pl.Series, of: Column) -> Ints:
-    """Return a column as int64; floats as bits whose order is that of the numbers."""
-    if not _is_plain_float(of):
-        return column.to_physical().cast(pl.Int64).fill_null(0).to_numpy()
-    floats = column.cast(pl.Float64).fill_null(0.0).to_numpy() + 0.0  # one zero, not two
-    bits: Ints = floats.view(np.int64)
-    return np.where(bits < 0, bits ^ _HIGHEST, bits)
-
-
-def _mask(column: Column | None, where: Expr | None, schema: Schema, frame: pl.DataFrame) -> Bools | None:
-    """Return which events a lane takes in, or None where it is all of them."""
-    mask = None if where is None else filter_mask(where, schema, frame)
-    if column is not None:
-        values = frame[column.name]
-        present = values.is_finite().fill_null(False) if _is_plain_float(column) else values.is_not_null()
-        mask = present.to_numpy() if mask is None else mask & present.to_numpy()
-    return mask
+def _values_of(lane: LaneKey, read: set[LaneKey], schema: Schema) -> tuple[str, bool] | None:
+    """Return the column whose values a lane reads, and whether missing ones count; None if it only counts."""
+    if lane.kind == "times":
+        return _event_time(schema), False
+    return (lane.column, lane.kind == "rows") if lane.column is not None and lane in read else None
 
 
 def _read(
@@ -281,28 +332,43 @@ def _read(
     max_batch: int | None,
 ) -> pl.DataFrame:
     """Read what the views can see of their source from the spine's rows; nothing if there is no table."""
-    measures = [measure for view in views for measure in view.measures]
     t = int64_of(spine[T])
-    first, last = int(t.min()), int(t.max())
-    lo = min((measure.window.bounds(first)[0] for measure in measures), default=last)
-    event_time = pl.col(_event_time(schema))
-    where = (event_time >= _instant(lo)) & (event_time < _instant(last))
+    where = within(views, schema, int(t.min()), int(t.max()))
     where &= pl.col(ARRIVED) <= int(int64_of(spine[KNOWN_AT]).max())
-    columns = {_event_time(schema): None, ARRIVED: None}
+    columns = columns_of(views, schema)
     if max_batch is not None:
-        columns[BATCH] = None
+        columns.append(BATCH)
         where &= pl.col(BATCH) <= max_batch
+    try:
+        return lake.read(views[0].source, columns, where=where, version=version)
+    except NotFoundError:
+        if version is not None:
+            raise
+        return pl.DataFrame()
+
+
+def columns_of(views: Sequence[View], schema: Schema) -> list[str]:
+    """Return the columns of a source's rows that views of it need, `_arrived` among them."""
+    columns = {_event_time(schema): None, ARRIVED: None}
+    measures = [measure for view in views for measure in view.measures]
     for view in views:
         columns |= dict.fromkeys(view.entity.key)
     for measure in measures:
         columns |= dict.fromkeys(() if measure.column is None else (measure.column,))
         columns |= dict.fromkeys(() if measure.where is None else measure.where.columns())
-    try:
-        return lake.read(views[0].source, list(columns), where=where, version=version)
-    except NotFoundError:
-        if version is not None:
-            raise
-        return pl.DataFrame()
+    if any(AGGREGATES[measure.aggregate].order_sensitive for measure in measures):
+        columns |= dict.fromkeys(schema.names if schema.event_id is None else (schema.event_id.name,))
+    return list(columns)
+
+
+def within(views: Sequence[View], schema: Schema, first: int, last: int) -> pl.Expr:
+    """Return what a row fulfils that some window of the views may hold, at t from `first` to `last`."""
+    measures = [measure for view in views for measure in view.measures]
+    low = min((measure.window.bounds(first)[0] for measure in measures), default=last)
+    high = max((measure.window.bounds(last)[1] for measure in measures), default=last)
+    event_time = pl.col(_event_time(schema))
+    where = event_time < _instant(high)
+    return where if low < _YEAR_1 else where & (event_time >= _instant(low))
 
 
 def _instant(us: int) -> pl.Expr:

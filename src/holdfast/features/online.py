@@ -14,19 +14,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from holdfast.events.source import ARRIVED
+from holdfast.features import aggregate
 from holdfast.features import online_kernels as kernels
 from holdfast.features.aggregate import AGGREGATES
 from holdfast.features.grouping import grouped, int64_of, key_codes
 from holdfast.features.keys import NO_KEY, TOO_LONG, encoder_of, head_of
-from holdfast.features.materialize import _check as check_measure
-from holdfast.features.materialize import _mask as lane_mask
-from holdfast.features.materialize import _stored as stored_values
+from holdfast.features.lane import (
+    LaneKey,
+    check_measure,
+    lane_mask,
+    row_values,
+    stored_values,
+    ties_of,
+)
 from holdfast.features.online_row import OnlineRow, Reading, not_of_plan, read_measures
 from holdfast.features.ports import Blob
-from holdfast.features.tile import RING, RING_CAP, SLACK, Lane, StatePlan, ViewLayout, plan_of
+from holdfast.features.tile import RING, RING_CAP, SLACK, VERSION, Lane, StatePlan, ViewLayout, plan_of
 from holdfast.features.view import View
 from holdfast.kernel.errors import ContractError
-from holdfast.kernel.expr import Expr
 from holdfast.kernel.ids import canonical_json, from_data
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Schema
 
@@ -59,6 +64,7 @@ def compile_state(
     ring: int = RING,
     most: int = RING_CAP,
     slack: int = SLACK,
+    exact: int = aggregate.EXACT_DISTINCT,
 ) -> StatePlan:
     """Return the plan of the state that these views need together.
 
@@ -69,6 +75,7 @@ def compile_state(
     ring : events of an entity that are always kept as they are
     most : events that are kept as they are at most, where an exact window or `slack` reaches further
     slack : how much older than the newest event, in microseconds, all events after it are kept as they are
+    exact : up to how many different values are kept as they are, a power of two
 
     Raises
     ------
@@ -79,7 +86,7 @@ def compile_state(
     for view in unique.values():
         for measure in view.measures:
             check_measure(measure, schemas[view.source])
-    return plan_of(unique, schemas, ring=ring, most=most, slack=slack)
+    return plan_of(unique, schemas, ring=ring, most=most, slack=slack, exact=exact)
 
 
 def dump_plan(plan: StatePlan) -> bytes:
@@ -87,19 +94,30 @@ def dump_plan(plan: StatePlan) -> bytes:
     return canonical_json(plan)
 
 
-def load_plan(text: bytes) -> StatePlan:
+def load_plan(text: bytes, state: str | None = None) -> StatePlan:
     """Return the plan that a generation of state was made by.
+
+    Parameters
+    ----------
+    state : fingerprint that the generation stands under
 
     Raises
     ------
     ContractError
-        If it is no plan.
+        If it is no plan, or gave that state under another format of blobs (HF404).
     """
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise ContractError(f"a stored state plan cannot be read: {error}.", code="HF200") from None
-    return from_data(StatePlan, found)
+    plan = from_data(StatePlan, found)
+    if state is not None and plan.fingerprint != state:
+        raise ContractError(
+            f"the online state was written in another format than version {VERSION}.",
+            code="HF404",
+            hint="holdfast materialize builds the state anew",
+        )
+    return plan
 
 
 def fold(plan: StatePlan, source: str, frame: pl.DataFrame, get: Get | None = None) -> dict[bytes, Blob]:
@@ -165,29 +183,37 @@ class _Events:
         self.schema = schema
         self.frame = frame
         self.time = int64_of(frame[schema.event_time.name])
-        arrived = int64_of(frame[ARRIVED]) if ARRIVED in frame.columns else self.time
-        self.horizon = np.minimum(self.time, arrived)
-        self._values: dict[str, Ints] = {}
-        self._masks: dict[tuple[str | None, Expr | None], Bools] = {}
+        self.arrived = int64_of(frame[ARRIVED]) if ARRIVED in frame.columns else self.time
+        self.horizon = np.minimum(self.time, self.arrived)
+        self._ties: Ints | None = None
+        self._values: dict[tuple[str, bool], Ints] = {}
+        self._masks: dict[LaneKey, Bools] = {}
         self._keys: dict[tuple[str, ...], tuple[Ints, list[bytes]]] = {}
 
-    def values(self, name: str) -> Ints:
-        """Return a column as int64, as it is aggregated."""
-        if name not in self._values:
-            self._values[name] = stored_values(self.frame[name], self.schema.get(name))
-        return self._values[name]
+    def ties(self) -> Ints:
+        """Return what orders events of the same event time and arrival."""
+        if self._ties is None:
+            self._ties = ties_of(self.schema, self.frame)
+        return self._ties
+
+    def values(self, name: str, whole: bool) -> Ints:
+        """Return a column as int64, as it is aggregated, or `whole`, with its missing values."""
+        if (name, whole) not in self._values:
+            made = row_values if whole else stored_values
+            self._values[name, whole] = made(self.frame[name], self.schema.get(name))
+        return self._values[name, whole]
 
     def mask(self, lane: Lane) -> Bools:
         """Return which events take part in a lane."""
-        key = (lane.column, lane.where)
-        if key not in self._masks:
-            column = None if lane.column is None else self.schema.get(lane.column)
-            mask = lane_mask(column, lane.where, self.schema, self.frame)
-            self._masks[key] = np.ones(self.frame.height, np.bool_) if mask is None else mask
-        return self._masks[key]
+        if lane.key not in self._masks:
+            mask = lane_mask(lane.key, self.schema, self.frame)
+            self._masks[lane.key] = np.ones(self.frame.height, np.bool_) if mask is None else mask
+        return self._masks[lane.key]
 
     def entities(self, columns: tuple[str, ...]) -> tuple[Ints, list[bytes]]:
         """Return the number of each event's entity, -1 where it has none, and the keys of the entities."""
+        if not columns:
+            return np.zeros(self.frame.height, np.int64), [encoder_of((), self.schema)({})]
         if columns not in self._keys:
             few = self.frame.height <= FEW
             self._keys[columns] = self._entities_of_few(columns) if few else self._entities_of_many(columns)
@@ -255,25 +281,26 @@ def _applied(layout: ViewLayout, events: _Events, codes: Ints, before: Sequence[
 
 
 def _words(layout: ViewLayout, events: _Events, codes: Ints) -> list[Ints]:
-    """Return what a record holds: the time, the mask words, the values."""
+    """Return what a record holds: the time, what orders events of one time, the mask words, the values."""
     masks = [np.zeros(events.time.size, np.int64) for _ in range(layout.mask_words)]
-    values = [events.values(name) for name in layout.columns]
+    values = [events.values(name, whole) for name, whole in layout.columns]
+    order = [events.arrived, events.ties()] if layout.ordered else []
     for lane in layout.lanes:
         if lane.bit < 0:
             continue
         inside = events.mask(lane)
-        masks[lane.mask_word - 1] |= inside.astype(np.int64) << lane.mask_shift
+        masks[lane.mask_word(0)] |= inside.astype(np.int64) << lane.mask_shift
         if lane.value >= 0 and _is_summed(layout, lane):
             here = values[lane.value][inside & (codes >= 0)]
             if here.size and not -FIXED_POINT_LIMIT <= here.min() <= here.max() <= FIXED_POINT_LIMIT:
                 raise ContractError(
                     f"summed values stay within |value| x 10^scale <= {FIXED_POINT_LIMIT:,}; "
-                    f"`{lane.column}` exceeds it.",
+                    f"`{lane.key.column}` exceeds it.",
                     code="HF213",
-                    at=f"{layout.view.source}.{lane.column}",
-                    hint=f"declare bounds of `{lane.column}`, or a smaller scale",
+                    at=f"{layout.view.source}.{lane.key.column}",
+                    hint=f"declare bounds of `{lane.key.column}`, or a smaller scale",
                 )
-    return [events.time, *masks, *values]
+    return [events.time, *order, *masks, *values]
 
 
 def _is_summed(layout: ViewLayout, lane: Lane) -> bool:

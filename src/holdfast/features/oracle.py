@@ -7,14 +7,18 @@ by a law: equal, bit for bit (tests/laws/test_windows.py).
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.events.source import ARRIVED, BATCH
+from holdfast.features import aggregate as aggregates
 from holdfast.features.aggregate import AGGREGATES
+from holdfast.features.sketch import estimate
 from holdfast.features.view import FeaturePlan, Measure, View
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.expr_oracle import evaluate_expression
+from holdfast.kernel.ids import content_code, text_code
 from holdfast.kernel.schema import Schema
 
 Row = Mapping[str, Any]
@@ -55,6 +59,11 @@ def lowered(aggregate: str, values: Sequence[Any], scale: int) -> float | None:
                 return None
             Q = sum(value * value for value in values)
             return math.sqrt(float(n * Q - S * S) / float(n * (n - 1) * one**2))
+        case "var":
+            if n < 2:
+                return None
+            Q = sum(value * value for value in values)
+            return float(n * Q - S * S) / float(n * (n - 1) * one**2)
         case "min":
             return float(min(values)) / float(one)
         case _:
@@ -63,16 +72,69 @@ def lowered(aggregate: str, values: Sequence[Any], scale: int) -> float | None:
 
 def window_value(
     measure: Measure, schema: Schema, rows: Sequence[Row], t: int, known_at: int
-) -> float | None:
-    """Return the value of one measure over the events of one entity; None is missing."""
+) -> float | str | None:
+    """Return the value of one measure over the events of one entity; None is missing, a text is itself."""
     seen = [row for row in rows if is_visible(row, schema, measure, t, known_at)]
+    if measure.aggregate == "time_since_last":
+        assert schema.event_time is not None
+        return float(t - max(row[schema.event_time.name] for row in seen)) / 1e6 if seen else None
     if measure.column is None:
         return float(len(seen))
+    scale = scales_of(schema).get(measure.column, 0)
+    if measure.aggregate == "as_of":
+        return (
+            _read(max(seen, key=lambda row: order_of(row, schema))[measure.column], scale) if seen else None
+        )
     values = [row[measure.column] for row in seen if _is_value(row[measure.column])]
     if measure.aggregate == "count":
         return float(len(values))
-    scale = scales_of(schema).get(measure.column, 0)
+    if measure.aggregate == "distinct":
+        return float(number_of({_word(value) for value in values}))
+    if measure.aggregate in ("first", "last"):
+        chosen = [row for row in seen if _is_value(row[measure.column])]
+        pick = min if measure.aggregate == "first" else max
+        return (
+            _read(pick(chosen, key=lambda row: order_of(row, schema))[measure.column], scale)
+            if chosen
+            else None
+        )
     return lowered(measure.aggregate, [_exact(value) for value in values], scale)
+
+
+def order_of(row: Row, schema: Schema) -> tuple[int, int, int]:
+    """Return the place of an event in the total order: event time, arrival time, event id.
+
+    Ids that are texts are ordered by their code, rows without an id by that of their content.
+    """
+    assert schema.event_time is not None
+    if schema.event_id is None:
+        tie = content_code((name, row[name]) for name in sorted(schema.names))
+    else:
+        found = row[schema.event_id.name]
+        tie = text_code(found) if isinstance(found, str) else found
+    return row[schema.event_time.name], row[ARRIVED], tie
+
+
+def number_of(words: set[int]) -> int:
+    """Return how many different values there are: exactly, or above `EXACT_DISTINCT` about."""
+    exact = aggregates.EXACT_DISTINCT
+    return len(words) if len(words) <= exact else estimate(words, exact)
+
+
+def _word(value: Any) -> int:
+    """Return a value as the int64 that stands for it: texts by their code, floats by bits in their order."""
+    if isinstance(value, str):
+        return text_code(value)
+    if isinstance(value, float):
+        (bits,) = struct.unpack("<q", struct.pack("<d", value + 0.0))
+        return int(bits) if bits >= 0 else int(bits) ^ (2**63 - 1)
+    return int(value)
+
+
+def _read(value: Any, scale: int) -> float | str | None:
+    if isinstance(value, str):
+        return value
+    return float(_exact(value)) / float(10**scale) if _is_value(value) else None
 
 
 def _is_value(value: Any) -> bool:
@@ -91,7 +153,7 @@ def measures_of(
     t: int,
     known_at: int,
     max_batch: int | None = None,
-) -> dict[str, float | None]:
+) -> dict[str, float | str | None]:
     """Return all measures of a view for one entity at one instant.
 
     Parameters

@@ -14,20 +14,21 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.features import aggregate
 from holdfast.features.aggregate import AGGREGATES, AggregateName
 from holdfast.features.keys import MAX_VIEWS
+from holdfast.features.lane import LaneKey, is_plain_float, lane_of, reads_values
 from holdfast.features.online_kernels import HEADER, LEVEL_HEADER
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window
 from holdfast.kernel.errors import DefinitionError, NotFoundError
-from holdfast.kernel.expr import Expr
 from holdfast.kernel.ids import digest, fingerprint
 from holdfast.kernel.schema import Schema
 from holdfast.kernel.time import SECOND
 
 Ints = NDArray[np.int64]
 
-VERSION = 1
+VERSION = 2
 """Format of a blob; another one is another state, built anew."""
 
 RING = 64
@@ -38,25 +39,30 @@ SLACK = 10 * SECOND
 """How much older than the newest event a request may be and still find all later events as they are."""
 
 _BITS = 60  # of a mask word
-_AGGREGATES = ("count", "sum", "mean", "std", "min", "max")
-_NOWHERE = (-1,) * 6
-_SLOTS = 17  # of an entry of a window, behind what the lane is, its fields in a tile, and those it needs
+_AGGREGATES = tuple(AGGREGATES)
+_WIDTHS = (1, 1, 1, 1, 1, 1, 4, 4, 1)
+"""Words of n, S, Q high, Q low, least, most, first and last (time, arrival, tie, value), size of the set."""
+_PLACES = (0, 1, 2, 3, 4, 5, 6, 10, 14)
+"""Where `read_blobs` collects them."""
+_SET = 8
+_NOWHERE = (-1,) * len(_WIDTHS)
+_NO_SLOTS = (-1,) * len(_AGGREGATES)
+_SLOTS = 5 + 2 * len(_WIDTHS)  # of an entry of a window, behind what the lane is, its fields, and its needs
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What is aggregated: the values of a column, or all events (None), where a filter is true.
+    """What is aggregated, and where an event of the ring says so.
 
     Attributes
     ----------
     bit : which bit of an event's masks says that it takes part; -1 if every event does
-    value : which of an event's values, or -1 if they are only counted
+    value : which of an event's values, -1 if they are only counted, -2 if it is the event's time
     scale : decimal places of the values
     is_float : whether values are bits of floats, ordered as the floats are
     """
 
-    column: str | None
-    where: Expr | None
+    key: LaneKey
     bit: int
     value: int
     scale: int = 0
@@ -64,12 +70,11 @@ class Lane:
 
     def takes(self, measure: Measure) -> bool:
         """Whether the measure aggregates this."""
-        return (self.column, self.where) == (measure.column, measure.where)
+        return self.key == lane_of(measure)
 
-    @property
-    def mask_word(self) -> int:
+    def mask_word(self, lead: int) -> int:
         """Word of an event that holds the bit, or -1."""
-        return -1 if self.bit < 0 else 1 + self.bit // _BITS
+        return -1 if self.bit < 0 else lead + self.bit // _BITS
 
     @property
     def mask_shift(self) -> int:
@@ -79,7 +84,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class TileLane:
-    """Which words of a tile hold n, S, Q high, Q low, least and most of a lane; -1 where not kept."""
+    """Where in a tile n, S, Q high, Q low, least, most, first, last and set begin; -1 where not kept."""
 
     lane: int
     fields: tuple[int, ...]
@@ -92,12 +97,15 @@ class Level:
     Attributes
     ----------
     keep : greatest offset + over of its windows, so how far back from the newest event tiles are kept
-    width : words of a tile; the first is its index, the floor of event time / hop
+    width
+        Words of a tile; the first is its index, the floor of event time / hop, the last `sets` are the sizes
+        of its sets of different values, which stand behind all tiles of the level.
     """
 
     hop: int
     keep: int
     width: int
+    sets: int
     lanes: tuple[TileLane, ...]
 
 
@@ -108,7 +116,10 @@ class ViewLayout:
     Attributes
     ----------
     ordinal : first byte of its keys
-    columns : the columns whose values an event of the ring holds, in order
+    columns
+        The columns whose values an event of the ring holds, in order, and whether missing ones count.
+    ordered : whether an event holds its arrival time and id too, as what depends on the order needs them
+    exact : up to how many different values are kept as they are
     mask_words : how many words of an event hold mask bits
     raw : how far back from the newest event events are kept as they are, up to `most` of them
     """
@@ -116,17 +127,24 @@ class ViewLayout:
     view: View
     ordinal: int
     lanes: tuple[Lane, ...]
-    columns: tuple[str, ...]
+    columns: tuple[tuple[str, bool], ...]
+    ordered: bool
     mask_words: int
     levels: tuple[Level, ...]
     raw: int
     ring: int
     most: int
+    exact: int
 
     @property
     def record_width(self) -> int:
-        """Words of one event of the ring: its time, its masks, its values."""
-        return 1 + self.mask_words + len(self.columns)
+        """Words of one event of the ring: time, arrival and tie where ordered, masks, values."""
+        return self.lead + self.mask_words + len(self.columns)
+
+    @property
+    def lead(self) -> int:
+        """Words of an event before its masks."""
+        return 3 if self.ordered else 1
 
     @cached_property
     def format_word(self) -> int:
@@ -140,20 +158,20 @@ class ViewLayout:
         return self._writer(self.format_word)
 
     def _writer(self, format_word: int) -> Ints:
-        words = [format_word, self.record_width, self.ring, self.most, self.raw, len(self.levels)]
+        words = [format_word, self.record_width, self.ring, self.most, self.raw, self.exact, len(self.levels)]
         for level in self.levels:
-            words += [level.hop, level.keep, level.width, len(level.lanes)]
+            words += [level.hop, level.keep, level.width, len(level.lanes), level.sets]
             for kept in level.lanes:
                 lane = self.lanes[kept.lane]
-                words += [lane.mask_word, lane.mask_shift, self._value_word(lane), *kept.fields]
+                words += [lane.mask_word(self.lead), lane.mask_shift, self._value_word(lane), *kept.fields]
         return _sealed(words)
 
     def reader(self, first_register: int) -> list[int]:
         """Return what `read_blobs` is told about this view, whose measures begin at a register."""
         hops = [level.hop for level in self.levels]
-        words = [self.format_word, self.record_width, len(self.levels)]
+        words = [self.format_word, self.record_width, self.exact, len(self.levels)]
         for level in self.levels:
-            words += [level.hop, level.width]
+            words += [level.hop, level.width, level.sets]
         windows: dict[Window, list[list[int]]] = {}
         for register, measure in enumerate(self.view.measures, first_register):
             entries = windows.setdefault(measure.window, [])
@@ -175,26 +193,29 @@ class ViewLayout:
             level = self.levels[hops.index(measure.window.hop)]
             fields = next(kept.fields for kept in level.lanes if kept.lane == number)
         head = [
-            lane.mask_word, lane.mask_shift, self._value_word(lane), lane.scale, int(lane.is_float), *fields,
+            lane.mask_word(self.lead), lane.mask_shift, self._value_word(lane),
+            lane.scale, int(lane.is_float), *fields,
         ]  # fmt: skip
-        needs = (n if wanted else -1 for n, wanted in enumerate(_needs({measure.aggregate})))
+        needs = (n if wanted else -1 for n, wanted in zip(_PLACES, _needs({measure.aggregate}), strict=True))
         slot = _AGGREGATES.index(measure.aggregate)
         entry = next((e for e in entries if e[: len(head)] == head and e[_SLOTS + slot] < 0), None)
         if entry is None:
-            entry = [*head, *_NOWHERE, *_NOWHERE]
+            entry = [*head, *_NOWHERE, *_NO_SLOTS]
             entries.append(entry)
         for place, need in enumerate(needs, len(head)):
             entry[place] = max(entry[place], need)
         entry[_SLOTS + slot] = register
 
     def _value_word(self, lane: Lane) -> int:
-        return -1 if lane.value < 0 else 1 + self.mask_words + lane.value
+        if lane.value < 0:
+            return -1 if lane.value == -1 else 0
+        return self.lead + self.mask_words + lane.value
 
     @cached_property
     def empty_blob(self) -> bytes:
         """The blob of an entity without events; never stored."""
         lowest = -(2**63)
-        words = [self.format_word, lowest, lowest, 0, *[lowest, 0] * len(self.levels)]
+        words = [self.format_word, lowest, lowest, 0, *[lowest, 0, 0] * len(self.levels)]
         assert len(words) == HEADER + LEVEL_HEADER * len(self.levels)
         return np.array(words, np.int64).tobytes()
 
@@ -214,6 +235,7 @@ class StatePlan:
     views : in the order of their fingerprints; the first has ordinal 1
     schemas : of the views' sources
     ring, most, slack : see `RING`, `RING_CAP` and `SLACK`
+    exact : up to how many different values are kept as they are, a power of two
     """
 
     views: tuple[View, ...]
@@ -221,19 +243,26 @@ class StatePlan:
     ring: int = RING
     most: int = RING_CAP
     slack: int = SLACK
+    exact: int = aggregate.EXACT_DISTINCT
 
     @cached_property
     def fingerprint(self) -> str:
         """Content hash: states of equal fingerprints hold the same bytes after the same events."""
-        parts = ([view.fingerprint for view in self.views], self.schemas, self.ring, self.most, self.slack)
-        return fingerprint((VERSION, *parts))
+        numbers = (self.ring, self.most, self.slack, self.exact)
+        return fingerprint((VERSION, [view.fingerprint for view in self.views], self.schemas, *numbers))
 
     @cached_property
     def layouts(self) -> tuple[ViewLayout, ...]:
         """Layout of each view, in order."""
         return tuple(
             layout_of(
-                view, self.schemas[view.source], ordinal, ring=self.ring, most=self.most, slack=self.slack
+                view,
+                self.schemas[view.source],
+                ordinal,
+                ring=self.ring,
+                most=self.most,
+                slack=self.slack,
+                exact=self.exact,
             )
             for ordinal, view in enumerate(self.views, 1)
         )
@@ -258,7 +287,7 @@ class StatePlan:
 
 
 def plan_of(
-    views: Mapping[str, View], schemas: Mapping[str, Schema], *, ring: int, most: int, slack: int
+    views: Mapping[str, View], schemas: Mapping[str, Schema], *, ring: int, most: int, slack: int, exact: int
 ) -> StatePlan:
     """Return the plan of views by fingerprint.
 
@@ -274,29 +303,32 @@ def plan_of(
         )
     ordered = tuple(views[name] for name in sorted(views))
     used = {name: schemas[name] for name in sorted({view.source for view in ordered})}
-    return StatePlan(ordered, used, ring, max(ring, most), slack)
+    return StatePlan(ordered, used, ring, max(ring, most), slack, exact)
 
 
-def layout_of(view: View, schema: Schema, ordinal: int, *, ring: int, most: int, slack: int) -> ViewLayout:
+def layout_of(
+    view: View, schema: Schema, ordinal: int, *, ring: int, most: int, slack: int, exact: int
+) -> ViewLayout:
     """Return where everything stands in the blobs of a view."""
-    columns = tuple(dict.fromkeys(m.column for m in view.measures if m.column and m.aggregate != "count"))
+    read = (lane_of(measure) for measure in view.measures if reads_values(measure))
+    columns = tuple(dict.fromkeys((key.column, key.kind == "rows") for key in read if key.column))
     lanes: list[Lane] = []
     masked = 0
-    for name, where in dict.fromkeys((m.column, m.where) for m in view.measures):
-        column = None if name is None else schema.get(name)
-        every = column is None and where is None
+    for key in dict.fromkeys(lane_of(measure) for measure in view.measures):
+        column = None if key.column is None else schema.get(key.column)
+        every = key.kind != "values" and key.where is None
+        held = (key.column, key.kind == "rows")
         lanes.append(
             Lane(
-                name,
-                where,
+                key,
                 bit=-1 if every else masked,
-                value=columns.index(name) if name in columns else -1,
+                value=-2 if key.kind == "times" else columns.index(held) if held in columns else -1,
                 scale=column.scale or 0 if column is not None and column.is_fixed_point else 0,
-                is_float=column is not None and column.type == "float" and column.scale is None,
+                is_float=column is not None and is_plain_float(column),
             )
         )
         masked += not every
-    exact = [m.window.offset + m.window.over for m in view.measures if not m.window.hop]
+    beyond = [m.window.offset + m.window.over for m in view.measures if not m.window.hop]
     levels = tuple(
         _level(hop, view, lanes) for hop in sorted({m.window.hop for m in view.measures if m.window.hop})
     )
@@ -305,35 +337,51 @@ def layout_of(view: View, schema: Schema, ordinal: int, *, ring: int, most: int,
         ordinal,
         tuple(lanes),
         columns,
+        ordered=any(AGGREGATES[measure.aggregate].order_sensitive for measure in view.measures),
         mask_words=-(-masked // _BITS),
         levels=levels,
-        raw=max(exact, default=0) + slack,
+        raw=max(beyond, default=0) + slack,
         ring=ring,
         most=most,
+        exact=exact,
     )
 
 
 def _level(hop: int, view: View, lanes: list[Lane]) -> Level:
     mine = [measure for measure in view.measures if measure.window.hop == hop]
-    kept, width = [], 1
-    for number, lane in enumerate(lanes):
-        asked = {measure.aggregate for measure in mine if lane.takes(measure)}
-        if not asked:
-            continue
+    asked = {
+        number: _needs({measure.aggregate for measure in mine if lane.takes(measure)})
+        for number, lane in enumerate(lanes)
+    }
+    sets = sum(wanted[_SET] for wanted in asked.values())
+    at, kept = 1, []
+    set_at = 1 + sum(
+        words for wanted in asked.values() for words, w in zip(_WIDTHS[:_SET], wanted, strict=False) if w
+    )
+    width = set_at + sets
+    for number, wanted in asked.items():
         fields = []
-        for wanted in _needs(asked):
-            fields.append(width if wanted else -1)
-            width += wanted
-        kept.append(TileLane(number, tuple(fields)))
+        for words, one in zip(_WIDTHS[:_SET], wanted, strict=False):
+            fields.append(at if one else -1)
+            at += words * one
+        fields.append(set_at if wanted[_SET] else -1)
+        set_at += wanted[_SET]
+        if any(wanted):
+            kept.append(TileLane(number, tuple(fields)))
     keep = max(measure.window.offset + measure.window.over for measure in mine)
-    return Level(hop, keep, width, tuple(kept))
+    return Level(hop, keep, width, sets, tuple(kept))
 
 
 def _needs(asked: set[AggregateName]) -> tuple[bool, ...]:
-    """Return which of n, S, Q high, Q low, least and most the aggregates are lowered from."""
-    squares = "std" in asked
-    sums = squares or "sum" in asked or "mean" in asked
-    return True, sums, squares, squares, "min" in asked, "max" in asked
+    """Return which of n, S, Q high, Q low, least, most, first, last and the set are needed for aggregates."""
+    squares = not asked.isdisjoint(("std", "var"))
+    sums = squares or not asked.isdisjoint(("sum", "mean"))
+    most = not asked.isdisjoint(("max", "time_since_last"))
+    last = not asked.isdisjoint(("last", "as_of"))
+    return (
+        bool(asked), sums, squares, squares, "min" in asked, most, "first" in asked, last,
+        "distinct" in asked,
+    )  # fmt: skip
 
 
 def _sealed(words: list[int]) -> Ints:

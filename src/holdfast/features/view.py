@@ -10,7 +10,7 @@ from holdfast.features.aggregate import AggregateName
 from holdfast.features.window import Window
 from holdfast.kernel.expr import Expr, to_text
 from holdfast.kernel.ids import fingerprint, short
-from holdfast.kernel.schema import Schema
+from holdfast.kernel.schema import ColumnType, Schema
 from holdfast.kernel.time import format_duration
 
 
@@ -33,12 +33,34 @@ class Measure:
     def describe(self) -> str:
         """Return the definition in words, such as ``sum of amount over 1d``."""
         subject = "events" if self.column is None else f"`{self.column}`"
-        text = f"{self.aggregate} of {subject} over {format_duration(self.window.over)}"
+        if self.aggregate == "as_of":
+            return f"{subject} of the last row by then"
+        name = "seconds since the last" if self.aggregate == "time_since_last" else f"{self.aggregate} of"
+        text = f"{name} {subject} over {format_duration(self.window.over)}"
         if self.window.offset:
             text += f", ending {format_duration(self.window.offset)} before"
         if self.where is not None:
             text += f", where {to_text(self.where)}"
         return text
+
+
+def is_text(measure: Measure, schema: Schema) -> bool:
+    """Whether the value of a measure is a text of the source's schema, rather than a number."""
+    if measure.column is None or measure.aggregate not in ("first", "last", "as_of"):
+        return False
+    column = schema.find(measure.column)
+    return column is not None and column.type == "string"
+
+
+def measure_type(measure: Measure, schema: Schema) -> ColumnType:
+    """Return what an expression reads a measure as: a text, a time, or a number."""
+    if is_text(measure, schema):
+        return "string"
+    if measure.column is not None and measure.aggregate in ("first", "last", "as_of"):
+        column = schema.find(measure.column)
+        if column is not None and column.type == "time":
+            return "time"
+    return "float"
 
 
 @dataclass(frozen=True, slots=True)

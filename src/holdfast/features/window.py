@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from holdfast.kernel.time import DAY, HOUR, MINUTE, floor_to
 
+ALWAYS = 2**61
+"""Longer than all of time: the length and the hop of a window over the whole past, in two tiles at most."""
+
 
 def default_hop(over: int) -> int:
     """Return the hop of a window of that length: 5 min below 12 h, 1 h below 12 d, else 1 d."""
@@ -21,8 +24,10 @@ class Window:
     Attributes
     ----------
     over : length, > 0
-    offset : how far before the prediction the window ends, >= 0; 0 ends exactly at `t`
-    hop : floor of the edges on the UTC epoch; 0 is exact
+    offset
+        How far before the prediction the window ends; 0 ends exactly at `t`, and -1 has `t` itself inside, as
+        what is known ahead may begin then.
+    hop : floor of the edges on the UTC epoch, of the end only with an offset above 0; 0 is exact
     """
 
     over: int
@@ -32,4 +37,4 @@ class Window:
     def bounds(self, t: int) -> tuple[int, int]:
         """Return ``(lo, hi)``: an event is inside when ``lo <= event_time < hi``."""
         low = floor_to(t - self.offset - self.over, self.hop)
-        return low, t if self.offset == 0 else floor_to(t - self.offset, self.hop)
+        return low, t - self.offset if self.offset <= 0 else floor_to(t - self.offset, self.hop)

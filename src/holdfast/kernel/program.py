@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from holdfast.kernel import kernels
 from holdfast.kernel.errors import ContractError, DefinitionError, Problem
 from holdfast.kernel.expr import Expr
+from holdfast.kernel.ids import text_code
 from holdfast.kernel.schema import Column, ColumnType
 from holdfast.kernel.typecheck import DATE_PARTS, Types, as_number, check, column_type, postorder, result_type
 from holdfast.kernel.zones import PERIOD_START, zone_table
@@ -42,6 +43,9 @@ class Input:
     codes
         None unless the column is a text: the codes, from 1, of its vocabulary, then of the other texts that
         expressions name. Any other text is 0, which equals none of them.
+    computed
+        Whether the texts were computed, and come as their numbers (`holdfast.kernel.ids.text_code`); then the
+        codes are by these.
 
     Notes
     -----
@@ -54,6 +58,7 @@ class Input:
     divisor: float = 1.0
     whole: bool = False
     codes: dict[str, int] | None = None
+    computed: dict[float, float] | None = None
 
     def encode(self, stored: pl.Series | NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the register of stored values: (n,) float64, NaN where null.
@@ -67,6 +72,8 @@ class Input:
         ContractError
             If the type is not the one that the column is stored in.
         """
+        if isinstance(stored, np.ndarray) and self.computed is not None:
+            return self._encode_numbers(stored)
         if isinstance(stored, np.ndarray):
             if stored.dtype != np.float64 or self.whole or self.codes is not None:
                 raise self._mismatch(f"a {stored.dtype} array")
@@ -94,6 +101,15 @@ class Input:
             found[texts.is_null().to_numpy()] = math.nan
         return found
 
+    def _encode_numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the codes of texts that come as their numbers."""
+        table = self.computed or {}
+        known = np.array(sorted(table), np.float64)
+        codes = np.array([*(table[number] for number in known.tolist()), 0.0])
+        at = np.searchsorted(known, numbers)
+        is_known = np.append(known, math.nan)[at] == numbers
+        return np.where(np.isnan(numbers), math.nan, codes[np.where(is_known, at, known.size)])
+
     def encode_value(self, stored: object) -> float:
         """Return the register of one stored value, NaN for None; the same bits as `encode`.
 
@@ -104,7 +120,10 @@ class Input:
         """
         if stored is None:
             return math.nan
-        if self.codes is not None:
+        if self.computed is not None:
+            if isinstance(stored, float):
+                return math.nan if stored != stored else self.computed.get(stored, 0.0)
+        elif self.codes is not None:
             if isinstance(stored, str):
                 return float(self.codes.get(stored, 0))
         elif isinstance(stored, _INTEGERS):
@@ -190,6 +209,7 @@ def lower(
     expressions: Iterable[tuple[str, Expr]],
     types: Types,
     vocabularies: Mapping[str, tuple[str, ...]] = _NONE,
+    computed: Collection[str] = (),
 ) -> Program:
     """Lower named expressions to one program.
 
@@ -198,6 +218,7 @@ def lower(
     expressions : (k,) names and trees, in the order of the outputs
     types : the columns they may read; a fixed-point column is given whole, for its scale
     vocabularies : texts by column; code ``i + 1`` is entry ``i``. A column without one has only code 0.
+    computed : columns that come as float64, texts as their numbers (`holdfast.kernel.ids.text_code`)
 
     Raises
     ------
@@ -211,7 +232,7 @@ def lower(
     problems += [Problem("HF101", f"two expressions are named `{name}`.", at=name) for name in twice]
     if problems:
         raise DefinitionError(problems)
-    lowering = _Lowering(types, vocabularies)
+    lowering = _Lowering(types, vocabularies, computed)
     outputs = [lowering.add(expr) for _, expr in pairs]
     return Program(names, lowering.inputs(), lowering.assemble(outputs))
 
@@ -245,6 +266,7 @@ class _Lowering:
 
     types: Types
     vocabularies: Mapping[str, tuple[str, ...]]
+    computed: Collection[str] = ()
     values: dict[_Step, int] = field(default_factory=dict)
     columns: dict[str, int] = field(default_factory=dict)
     codes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -271,8 +293,12 @@ class _Lowering:
         if isinstance(given, Column) and given.is_fixed_point:
             return Input(name, kind, float(10 ** (given.scale or 0)), whole=True)
         if kind == "string":
-            return Input(name, kind, codes=self._codes(name))
-        return Input(name, kind, whole=kind in ("int", "time"))
+            codes = self._codes(name)
+            if name in self.computed:
+                numbers = {float(text_code(text)): float(code) for text, code in codes.items()}
+                return Input(name, kind, codes=codes, computed=numbers)
+            return Input(name, kind, codes=codes)
+        return Input(name, kind, whole=kind in ("int", "time") and name not in self.computed)
 
     def _codes(self, name: str) -> dict[str, int]:
         if name not in self.codes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
+from holdfast.features.aggregate import USABLE
 from holdfast.kernel.errors import DefinitionError, did_you_mean
 from holdfast.kernel.expr import Expr, Scalar, col, const, to_text
 
@@ -267,7 +268,7 @@ class MeasureTerm:
     __lt__ = __le__ = __gt__ = __ge__ = _combine
 
 
-_AGGREGATE_METHODS = ("count", "sum", "mean", "std", "min", "max")
+_AGGREGATE_METHODS = USABLE
 
 
 class StreamColumn(Term):
@@ -310,6 +311,12 @@ class StreamColumn(Term):
         """Return the sample standard deviation in a window."""
         return self._measure("std", over, offset, hop, where, after)
 
+    def var(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
+        """Return the sample variance in a window."""
+        return self._measure("var", over, offset, hop, where, after)
+
     def min(
         self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
     ) -> Any:
@@ -322,9 +329,27 @@ class StreamColumn(Term):
         """Return the greatest value in a window."""
         return self._measure("max", over, offset, hop, where, after)
 
+    def first(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
+        """Return the first value in a window, in the order of event time, arrival time and event id."""
+        return self._measure("first", over, offset, hop, where, after)
+
+    def last(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
+        """Return the last value in a window, in the order of event time, arrival time and event id."""
+        return self._measure("last", over, offset, hop, where, after)
+
+    def distinct(
+        self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
+    ) -> Any:
+        """Count the different values in a window."""
+        return self._measure("distinct", over, offset, hop, where, after)
+
 
 class Stream:
-    """The events of a source, as a view's function sees them: columns, and `count`.
+    """The events of a source, as a view's function sees them: columns, `count` and `time_since_last`.
 
     ``stream["count"]`` reaches a column whose name a method hides.
     """
@@ -345,6 +370,12 @@ class Stream:
     ) -> Any:
         """Count the events in a window."""
         return MeasureTerm(self._source, "count", None, over, offset, hop, where, after, caller_place())
+
+    def time_since_last(self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None) -> Any:
+        """Return the seconds from the last event in a window to the row's time."""
+        return MeasureTerm(
+            self._source, "time_since_last", None, over, offset, hop, where, False, caller_place()
+        )
 
 
 class Row:

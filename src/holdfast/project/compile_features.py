@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from holdfast.datasets.spine import Grid
 from holdfast.events.entity import Entity
-from holdfast.features.view import Feature, FeatureSet, Measure, View
+from holdfast.features.view import Feature, FeatureSet, Measure, View, is_text
 from holdfast.features.window import Window, default_hop
 from holdfast.kernel.errors import did_you_mean
-from holdfast.kernel.expr import Expr, const
+from holdfast.kernel.expr import Expr, col, const
 from holdfast.kernel.schema import Column
 from holdfast.project import definition as d
 from holdfast.project.capture import MeasureTerm, Row, Term
@@ -53,7 +53,7 @@ def find_source(out: Compilation, spec: d.Project, source: Any, at: str, place: 
 def compile_view(out: Compilation, spec: d.Project, handle: d.ViewHandle) -> None:
     """Add a view to the project."""
     name = handle._name
-    if not out.claim(name, out.project.views, "view", handle._place):
+    if not out.claim(name, (*out.project.views, *out.project.tables), "view", handle._place):
         return
     at = f"views.{name}"
     source = find_source(out, spec, handle._source, at, handle._place)
@@ -213,7 +213,8 @@ def compile_features(out: Compilation, spec: d.Project, handle: d.FeaturesHandle
         resolver.add_view(view)
     for table in tables:
         resolver.add_table(table)
-    compiled = tuple(v._name for v in views if v._name in out.project.views)
+    names = (*(view._name for view in views), *(table._name for table in tables))
+    compiled = tuple(each for each in names if each in out.project.views)
     out.project.feature_sets[name] = FeatureSet(name, spine, resolver.features(captured), compiled)
 
 
@@ -278,6 +279,8 @@ class _Resolver:
     ----------
     spine, columns : name of the rows and their columns
     known : what each readable name is
+    texts : those that are texts, so that a feature of one alone is a category
+    holds : by column of a table, whether its row still holds at the row's time
     reported : names whose problem is said elsewhere
     lenient : whether an unknown name may belong to a view that could not be compiled
     """
@@ -287,6 +290,8 @@ class _Resolver:
     spine: str
     columns: dict[str, Column]
     known: dict[str, str] = field(init=False)
+    texts: set[str] = field(init=False)
+    holds: dict[str, Expr] = field(default_factory=dict)
     reported: set[str] = field(default_factory=set)
     lenient: bool = False
     _terms: dict[str, Expr] = field(default_factory=dict)
@@ -294,6 +299,7 @@ class _Resolver:
 
     def __post_init__(self) -> None:
         self.known = dict.fromkeys(self.columns, f"column of {self.spine}")
+        self.texts = {name for name, column in self.columns.items() if column.type == "string"}
 
     def add_view(self, handle: d.ViewHandle) -> None:
         """Let the features of a view be read."""
@@ -313,6 +319,8 @@ class _Resolver:
                     hint="rename it in the view",
                 )
             self.known[measure.name] = f"feature of {view.name}"
+            if is_text(measure, self.out.project.sources[view.source].schema):
+                self.texts.add(measure.name)
 
     def add_table(self, handle: d.TableHandle) -> None:
         """Let the columns of a table be read, as ``table.column``."""
@@ -320,8 +328,15 @@ class _Resolver:
         if table is None:
             self.lenient = True
             return
-        names = (f"{table.name}.{column.name}" for column in table.schema.columns)
-        self.known.update(dict.fromkeys(names, f"column of {table.name}"))
+        columns = {f"{table.name}.{column.name}": column for column in table.schema.columns}
+        readable = [measure.name for measure in table.view().measures]
+        self.known.update(dict.fromkeys(readable, f"column of {table.name}"))
+        self.texts |= {name for name in readable if columns[name].type == "string"}
+        if table.valid is not None:
+            end = col(f"{table.name}.{table.valid[1]}")
+            now = col(next(c.name for c in self.columns.values() if c.role == "event_time"))
+            holds = Expr("or", (Expr("is_missing", (end,)), Expr("gt", (end, now))))
+            self.holds.update(dict.fromkeys(readable, holds))
 
     def features(self, captured: Mapping[Any, Any]) -> tuple[Feature, ...]:
         """Return one feature for each captured value; those that cannot be are placeholders."""
@@ -343,9 +358,8 @@ class _Resolver:
                         f"{self.at}.{name}",
                         hint="break it by naming a column",
                     )
-            column = self.columns.get(str(expr.params[0])) if expr.op == "col" else None
-            if column is not None and column.type == "string":
-                found.append(Feature(name, Expr("code", (expr,)), "categorical"))
+            if expr.op == "col" and str(expr.params[0]) in self.texts:
+                found.append(Feature(name, self._while_valid(Expr("code", (expr,))), "categorical"))
             else:
                 found.append(Feature(name, expr))
         return tuple(found)
@@ -378,12 +392,28 @@ class _Resolver:
             self._unresolved(*path)
         return self._done[name]
 
+    def _while_valid(self, expr: Expr) -> Expr:
+        """Return what reads a column of a table so that it is missing where its row no longer holds.
+
+        A number is so itself; a text only through the operation that reads it, as registers hold numbers.
+        """
+        column = expr if expr.op == "col" else next((arg for arg in expr.args if arg.op == "col"), None)
+        name = "" if column is None else str(column.params[0])
+        if name not in self.holds or (name in self.texts) == (expr.op == "col"):
+            return expr
+        if expr.op != "col" and name not in self.texts:
+            return expr
+        if expr.op == "is_missing":
+            return Expr("or", (expr, Expr("not", (self.holds[name],))))
+        return Expr("where", (self.holds[name], expr, const(None)))
+
     def _expand(self, expr: Expr, path: tuple[str, ...]) -> Expr:
         if expr.op != "col":
-            return Expr(expr.op, tuple(self._expand(arg, path) for arg in expr.args), expr.params)
+            args = tuple(self._expand(arg, path) for arg in expr.args)
+            return self._while_valid(Expr(expr.op, args, expr.params))
         name = str(expr.params[0])
         if name in self.known:
-            return expr
+            return self._while_valid(expr)
         if name in self.reported:
             self._unresolved(*path)
             return const(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -48,14 +49,16 @@ def compile_source(out: Compilation, handle: SourceHandle) -> None:
 
 
 def compile_table(out: Compilation, handle: TableHandle) -> None:
-    """Add a slowly changing table to the project."""
+    """Add a slowly changing table: a source of its versions, and a view that reads the last."""
     name = handle._name
-    if not out.claim(name, [*out.project.sources, *out.project.tables], "table", handle._place):
+    taken = [*out.project.sources, *out.project.tables, *out.project.views]
+    if not out.claim(name, taken, "table", handle._place):
         return
     at = f"tables.{name}"
     schema = _schema(out, handle._event, at, is_event=False)
     key = (handle._key,) if isinstance(handle._key, str) else tuple(handle._key)
-    for column in (*key, *(handle._valid or ())):
+    named = (*key, *(handle._valid or ()))
+    for column in named:
         if schema.find(column) is None:
             out.report(
                 "HF102",
@@ -64,7 +67,59 @@ def compile_table(out: Compilation, handle: TableHandle) -> None:
                 has=schema.names,
                 hint=did_you_mean(column, schema.names),
             )
-    out.project.tables[name] = Table(name, schema, key, handle._valid, handle._known_ahead)
+            return
+    if handle._valid is not None:
+        schema = _with_begin(out, schema, handle._valid, at)
+    if not _check_table_roles(out, schema, at, handle._place):
+        return
+    valid = None if handle._valid is None else (handle._valid[0], handle._valid[1])
+    table = Table(name, schema, key, valid, bool(handle._known_ahead))
+    lateness = out.duration(handle._lateness, f"{at}.lateness")
+    known = None if handle._known_after is None else out.duration(handle._known_after, f"{at}.known_after")
+    for path in (f"sources.{name}", f"views.{name}"):
+        out.places.setdefault(path, handle._place)
+    out.project.tables[name] = table
+    out.project.sources[name] = Source(name, schema, lateness or 0, known)
+    out.project.views[name] = table.view()
+
+
+def _with_begin(out: Compilation, schema: Schema, valid: tuple[str, str], at: str) -> Schema:
+    """Return the schema with the begin of the interval as event time."""
+    if len(valid) != 2:
+        out.report("HF103", f"valid= takes two columns, begin and end; found {valid!r}.", at)
+        return schema
+    for name in valid:
+        column = schema.get(name)
+        if column.type != "time":
+            out.report("HF104", f"`{name}` bounds an interval of time and is {column.type}.", at)
+    begin = schema.get(valid[0])
+    if begin.nullable:
+        message = f"`{begin.name}` says from when a row holds and cannot be `| None`."
+        out.report("HF111", message, at, hint="only the end may be missing")
+    if schema.event_time is not None and schema.event_time.name != begin.name:
+        message = f"the event time is `{schema.event_time.name}`, but a row holds from `{begin.name}` on."
+        out.report("HF111", message, at, hint=f"mark neither, or `{begin.name}`")
+        return schema
+    marked = (replace(c, role="event_time") if c.name == begin.name else c for c in schema.columns)
+    return replace(schema, columns=tuple(marked))
+
+
+def _check_table_roles(out: Compilation, schema: Schema, at: str, place: str) -> bool:
+    """Return whether it is said from when on each row holds."""
+    if schema.event_time is None:
+        out.report(
+            "HF111",
+            f"`{schema.name}` does not say from when on a row holds.",
+            at,
+            place=place,
+            hint="mark the column hf.event_time(), or say valid=(begin, end)",
+        )
+        return False
+    for role in ("event_time", "event_id", "arrival_time"):
+        if sum(column.role == role for column in schema.columns) > 1:
+            message = f"`{schema.name}` has several columns marked hf.{role}()."
+            out.report("HF111", message, at, place=place)
+    return True
 
 
 def _schema(out: Compilation, event: Any, at: str, *, is_event: bool = True) -> Schema:

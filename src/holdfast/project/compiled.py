@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from holdfast.datasets.spine import Grid
 from holdfast.decisions.release import Release
+from holdfast.events.entity import Entity
 from holdfast.events.source import Source
-from holdfast.features.view import FeaturePlan, FeatureSet, View
+from holdfast.features.aggregate import AGGREGATES
+from holdfast.features.view import FeaturePlan, FeatureSet, Measure, View
+from holdfast.features.window import ALWAYS, Window
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 from holdfast.kernel.ids import fingerprint
 from holdfast.kernel.schema import Schema
@@ -25,13 +28,34 @@ class CompiledObjectives:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A slowly changing table: rows by key, holding between two columns."""
+    """A slowly changing table: each row is a version of its key, from its event time on.
+
+    Attributes
+    ----------
+    valid : columns between which a row holds; none means until the next version
+    known_ahead : whether a version that begins exactly at a row's time is read
+
+    Notes
+    -----
+    A table is a source, and a view of it whose measures are its columns as of a row's time, over all of its
+    past: so it is materialized, kept online, replayed and explained as every other view.
+    """
 
     name: str
     schema: Schema
     key: tuple[str, ...]
     valid: tuple[str, str] | None
     known_ahead: bool
+
+    def view(self) -> View:
+        """Return the view that reads the last version by then, a measure ``table.column`` for each column."""
+        window = Window(ALWAYS, -1 if self.known_ahead else 0, ALWAYS)
+        measures = tuple(
+            Measure(f"{self.name}.{column.name}", "as_of", window, column.name)
+            for column in self.schema.columns
+            if column.name not in self.key and column.role != "event_id"
+        )
+        return View(self.name, self.name, Entity(" and ".join(self.key) or "all", self.key), measures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +122,8 @@ class CompiledProject:
         )
 
     def fixed_point_columns(self, source: str) -> frozenset[str]:
-        """Columns of a source that enter sum, mean or std: their magnitude is bounded at ingestion."""
+        """Columns of a source that enter sum, mean, std or var: their magnitude is bounded at ingestion."""
         measures = [m for view in self.views.values() if view.source == source for m in view.measures]
         windows = [model.label for model in self.models.values() if model.label.source == source]
         measures += [label.window for label in windows if label.window is not None]
-        return frozenset(m.column for m in measures if m.column and m.aggregate in ("sum", "mean", "std"))
+        return frozenset(m.column for m in measures if m.column and AGGREGATES[m.aggregate].fixed_point)

@@ -374,13 +374,27 @@ class SourceHandle(Stream):
 class TableHandle:
     """A declared slowly changing table; its attributes are its columns, read as of a row's time."""
 
-    def __init__(self, name: str, event: Any, key: Any, valid: Any, known_ahead: bool, place: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        event: Any,
+        key: Any,
+        valid: Any,
+        known_ahead: bool,
+        lateness: Any,
+        known_after: Any,
+        place: str,
+    ) -> None:
         self._name, self._event, self._key = name, event, key
         self._valid, self._known_ahead, self._place = valid, known_ahead, place
+        self._lateness, self._known_after = lateness, known_after
 
     def __getattr__(self, column: str) -> Term:
         if column.startswith("_"):
             raise AttributeError(column)
+        return Term(col(f"{self._name}.{column}"))
+
+    def __getitem__(self, column: str) -> Term:
         return Term(col(f"{self._name}.{column}"))
 
 
@@ -490,16 +504,25 @@ class Project:
         key: str | Sequence[str] = (),
         valid: tuple[str, str] | None = None,
         known_ahead: bool = False,
+        lateness: Any = "0s",
+        known_after: Any = None,
     ) -> Any:
-        """Declare a slowly changing table, read as of a row's time.
+        """Declare a slowly changing table: a row is a version of its key, and the last one by then is read.
 
         Parameters
         ----------
-        key : columns that identify what a row describes
-        valid : columns between which a row holds, half-open
-        known_ahead : rows may be read before they begin to hold, such as planned promotions
+        name : of the table in the lake; rows are ingested as those of a source
+        event
+            Its schema. The event time is when a version begins to hold; an event id is not needed.
+        key : columns that identify what a row describes; none if every row describes the same
+        valid
+            Columns between which a row holds, half-open: the first is the event time, and from the second on
+            (never, where it is missing) the columns are missing.
+        known_ahead
+            What begins exactly at a row's time is read too, as it was known before: planned promotions.
+        lateness, known_after : as for a source
         """
-        handle = TableHandle(name, event, key, valid, known_ahead, caller_place())
+        handle = TableHandle(name, event, key, valid, known_ahead, lateness, known_after, caller_place())
         self.tables.append(handle)
         return handle
 

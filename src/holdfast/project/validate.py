@@ -13,7 +13,7 @@ from holdfast.datasets.label import Label
 from holdfast.events.entity import Entity
 from holdfast.events.source import Source
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.view import Feature, FeatureSet, Measure
+from holdfast.features.view import Feature, FeatureSet, Measure, is_text, measure_type
 from holdfast.kernel.errors import Problem, did_you_mean
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
@@ -86,13 +86,13 @@ class _Checks:
                 has=schema.names,
                 hint=did_you_mean(measure.column, schema.names),
             )
-        elif measure.aggregate != "count" and column.type not in _NUMBERS:
+        elif AGGREGATES[measure.aggregate].takes == "numbers" and column.type not in _NUMBERS:
             self.out.report(
                 "HF104",
                 f"`{measure.name}` takes the {measure.aggregate} of `{column.name}`, which is {column.type}.",
                 at,
                 has=[c.name for c in schema.columns if c.type in _NUMBERS],
-                hint="count() counts any column",
+                hint="count(), distinct(), first() and last() take any column",
             )
         elif measure.aggregate != "count" and AGGREGATES[measure.aggregate].fixed_point:
             self.fixed_point(measure, column, source, at)
@@ -166,23 +166,13 @@ class _Checks:
         columns = {c.name: c for c in self.project.spine_schema(features).columns}
         for view in features.views:
             for measure in self.project.views[view].measures:
-                columns[measure.name] = Column(measure.name, "float", nullable=True)
-        for table in self.project.tables.values():
-            columns.update({f"{table.name}.{c.name}": c for c in table.schema.columns})
+                schema = self.project.sources[self.project.views[view].source].schema
+                columns[measure.name] = Column(measure.name, measure_type(measure, schema), nullable=True)
         return columns
 
     def feature(self, feature: Feature, spine: Schema, columns: dict[str, Column], at: str) -> None:
         self.expression(feature.expr, columns, at)
         reads = feature.expr.columns()
-        for read in reads:
-            if "." in read:
-                self.out.report(
-                    "HF113",
-                    f"`{feature.name}` reads table column `{read}`; "
-                    "tables compile but are not evaluated yet.",
-                    at,
-                    severity="warning",
-                )
         if spine.event_id is not None and spine.event_id.name in reads:
             self.out.report(
                 "HF108",
@@ -232,6 +222,14 @@ class _Checks:
         source = self.project.sources[label.source]
         if label.window is not None:
             self.measure(label.window, source, f"{at}.window")
+            if is_text(label.window, source.schema):
+                self.out.report(
+                    "HF104",
+                    f"the label is the {label.window.aggregate} `{label.window.column}`, a text; "
+                    "a label is a number.",
+                    at,
+                    hint="count or sum events that fulfil where=",
+                )
         if features.spine in self.project.grids:
             if label.window is not None:
                 return

@@ -82,9 +82,12 @@ class RowFeatures:
                 self.lacks = error.problem.message
         known = {} if self._reader is None else {name: n for n, name in enumerate(self._reader.names)}
         self._columns: list[tuple[int, str, Callable[[object], float]]] = []
+        self._texts: list[tuple[int, Callable[[object], float]]] = []
         sources = []
         for place, given in enumerate(compiled.program.inputs):
             sources.append(known.get(given.name, 0))
+            if given.computed is not None:
+                self._texts.append((place, given.encode_value))
             if given.name not in wanted:
                 self._columns.append((place, given.name, given.encode_value))
         self._sources = np.array(sources, np.intp).reshape(self._n_inputs, 1)
@@ -95,6 +98,8 @@ class RowFeatures:
         if self._reader is not None and snapshot is not None:
             reading = self._reader.read(snapshot, row, t)
             inputs = reading.values.take(self._sources)
+            for place, encode in self._texts:
+                inputs[place, 0] = encode(float(inputs[place, 0]))
             inexact = reading.inexact != 0
             degraded = False
         else:

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from holdfast.events.contract import empty_table
 from holdfast.events.source import ARRIVED, BASIS, BATCH
 from holdfast.features.expression import compile_plan
-from holdfast.features.materialize import KNOWN_AT, T, materialize, measures_as_known
+from holdfast.features.materialize import (
+    KNOWN_AT,
+    SEEN_FROM,
+    T,
+    columns_of,
+    materialize,
+    measures_as_known,
+    within,
+)
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import NotFoundError
 from holdfast.kernel.schema import Schema
@@ -125,8 +133,8 @@ def compare_records(
     Notes
     -----
     Live records see rows of their own batch and before, and there are about as many batches as records. So
-    the batch number is handed to the window kernels as the time of arrival, and the record's batch as the
-    instant of knowledge: one pass answers all of them.
+    the batch number is handed to the window kernels as the instant from which on a row is seen, and the
+    record's batch as the instant of knowledge: one pass answers all of them.
     Law: equal to `holdfast.features.oracle.features_of` with ``max_batch`` (tests/laws/test_parity.py).
     """
     batch = records["known_batch"].list.first()
@@ -160,7 +168,7 @@ def _recomputed(plan: FeaturePlan, records: pl.DataFrame, lake: PredictionLake) 
     spine = spine.with_columns(records["_seen"].alias(KNOWN_AT))
     last = int(np.max(records["_seen"].to_numpy()))
     events = {
-        name: found.with_columns(pl.col(BATCH).alias(ARRIVED))
+        name: found.with_columns(pl.col(BATCH).alias(SEEN_FROM))
         for name, found in visible_rows(plan, records["t_us"], lake, last)
     }
     measures = measures_as_known(plan.views, plan.sources, spine, events)
@@ -175,23 +183,11 @@ def visible_rows(
     first, until = int(instants.min()), int(instants.max())
     for source in dict.fromkeys(view.source for view in plan.views):
         schema, views = plan.sources[source], [view for view in plan.views if view.source == source]
-        measures = [measure for view in views for measure in view.measures]
-        low = min((measure.window.bounds(first)[0] for measure in measures), default=until)
-        assert schema.event_time is not None
-        when = pl.col(schema.event_time.name)
-        names = [schema.event_time.name, BATCH, *(key for view in views for key in view.entity.key)]
-        for measure in measures:
-            names += [] if measure.column is None else [measure.column]
-            names += [] if measure.where is None else measure.where.columns()
-        where = (when >= _instant(low)) & (when < _instant(until)) & (pl.col(BATCH) <= last)
+        where = within(views, schema, first, until) & (pl.col(BATCH) <= last)
         try:
-            yield source, lake.read(source, list(dict.fromkeys(names)), where=where)
+            yield source, lake.read(source, [*columns_of(views, schema), BATCH], where=where)
         except NotFoundError:
             continue  # a source without a table has no events
-
-
-def _instant(us: int) -> pl.Expr:
-    return pl.lit(us, pl.Int64).cast(pl.Datetime("us", "UTC"))
 
 
 def requests_of(records: pl.DataFrame, schema: Schema) -> pl.DataFrame:

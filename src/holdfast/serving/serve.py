@@ -62,12 +62,18 @@ class Gate:
     Attributes
     ----------
     id_column, time_column : names of the columns that identify and date an event
+    known_ahead : whether an event's time may lie far after the clock
     """
 
     source: str
     judge: RowJudge
     id_column: str
     time_column: str
+    known_ahead: bool = False
+
+    def is_future(self, row: Stored, now: int) -> bool:
+        """Whether an event happens later than it may."""
+        return not self.known_ahead and row[self.time_column] > now + AHEAD
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -316,7 +322,7 @@ class DataPlane:
         problem = None
         if isinstance(row, Reason):
             problem = _problem(row, gate, parsed, "$")
-        elif row[gate.time_column] > now + AHEAD:
+        elif gate.is_future(row, now):
             problem = _future(row[gate.time_column], now, f"$.{gate.time_column}", gate.time_column)
         if problem is None:
             assert not isinstance(row, Reason)
@@ -485,7 +491,7 @@ class DataPlane:
         for place, (given, row) in enumerate(zip(parsed, gate.judge.judge_many(parsed), strict=True)):
             if isinstance(row, Reason):
                 problem = _problem(row, gate, given, f"$[{place}]")
-            elif row[gate.time_column] > now + AHEAD:
+            elif gate.is_future(row, now):
                 at = f"$[{place}].{gate.time_column}"
                 problem = _future(row[gate.time_column], now, at, gate.time_column)
             else:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from holdfast.events.entity import Entity
 from holdfast.events.source import ARRIVED, BATCH
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.view import Measure, View
-from holdfast.features.window import Window
+from holdfast.features.view import Feature, Measure, View, is_text
+from holdfast.features.window import ALWAYS, Window
 from holdfast.kernel.expr import Expr, col, const
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
 from holdfast.kernel.time import DAY, HOUR, MINUTE, SECOND
@@ -37,9 +37,12 @@ PAYMENT = Schema(
     ),
 )
 """The schema that the strategies draw rows of: every column type, and every kind of aggregate."""
+NAMELESS = Schema("Nameless", tuple(column for column in PAYMENT.columns if column.role != "event_id"))
+"""The same without an event id, as a table may be."""
 
 CARD = Entity("card", ("card_id",))
 AT_SHOP = Entity("card at shop", ("card_id", "shop"))
+ALL = Entity("all", ())
 
 STEP = 10 * SECOND
 
@@ -142,11 +145,17 @@ def measures(draw: st.DrawFn, filtered: bool = True) -> Measure:
         "count": (None, None, "country", "amount", "weight"),
         "min": (*numbers, "weight", "at"),
         "max": (*numbers, "weight", "at"),
+        "first": (*numbers, "weight", "country"),
+        "last": (*numbers, "weight", "country"),
+        "distinct": (*numbers, "weight", "country", "at"),
+        "as_of": (*numbers, "weight", "country"),
+        "time_since_last": (None,),
     }
+    always = st.sampled_from((Window(ALWAYS, 0, ALWAYS), Window(ALWAYS, -1, ALWAYS)))
     return Measure(
         "measure",
         aggregate,  # type: ignore[arg-type]
-        draw(windows()),
+        draw(windows() | always if aggregate == "as_of" else windows()),
         draw(st.sampled_from(columns.get(aggregate, numbers))),
         draw(st.sampled_from((None, None, None, *FILTERS))) if filtered else None,
     )
@@ -154,8 +163,8 @@ def measures(draw: st.DrawFn, filtered: bool = True) -> Measure:
 
 @st.composite
 def views(draw: st.DrawFn, source: str = "payments", filtered: bool = True) -> tuple[View, ...]:
-    """Draw one or two views of a source, for a card and for a card at a shop."""
-    entities = draw(st.sampled_from(((CARD,), (AT_SHOP,), (CARD, AT_SHOP))))
+    """Draw one or two views of a source, for a card, for a card at a shop, or for all of them."""
+    entities = draw(st.sampled_from(((CARD,), (AT_SHOP,), (CARD, AT_SHOP), (CARD, ALL))))
     drawn: list[View] = []
     for entity in entities:
         found = draw(st.lists(measures(filtered), min_size=1, max_size=8))
@@ -165,6 +174,24 @@ def views(draw: st.DrawFn, source: str = "payments", filtered: bool = True) -> t
         )
         drawn.append(View(entity.name, source, entity, named))
     return tuple(drawn)
+
+
+def readable(found: Sequence[View]) -> tuple[tuple[Feature, ...], dict[str, tuple[str, ...]]]:
+    """Return features that read each measure of views of `PAYMENT`, and vocabularies of the texts."""
+    every = [measure for view in found for measure in view.measures]
+    texts = [measure.name for measure in every if is_text(measure, PAYMENT)]
+    features: list[Feature] = []
+    for name in (measure.name for measure in every):
+        if name not in texts:
+            features.append(Feature(f"same {name}", col(name)))
+            continue
+        features += [
+            Feature(f"code {name}", Expr("code", (col(name),)), "categorical"),
+            Feature(f"german {name}", Expr("isin", (col(name),), (("DE",),))),
+            Feature(f"not french {name}", Expr("ne", (col(name), const("FR")))),
+            Feature(f"missing {name}", Expr("is_missing", (col(name),))),
+        ]
+    return tuple(features), dict.fromkeys(texts, ("AT", "DE"))
 
 
 def event_frame(rows: Sequence[Mapping[str, Any]], schema: Schema = PAYMENT) -> pl.DataFrame:

@@ -32,9 +32,14 @@ class Holiday(hf.Event):
 project = hf.Project("demand", owner="supply", people={"planner": ["mia"]})
 sales = project.source("sales", Sale, lateness="1d", known_after="6h")
 promotions = project.table(
-    "promotions", Promotion, key=["store_id", "item_id"], valid=("starts", "ends"), known_ahead=True
+    "promotions",
+    Promotion,
+    key=["store_id", "item_id"],
+    valid=("starts", "ends"),
+    known_ahead=True,
+    known_after="0s",
 )
-calendar = project.table("calendar", Holiday, valid=("begins", "ends"), known_ahead=True)
+calendar = project.table("calendar", Holiday, valid=("begins", "ends"), known_ahead=True, known_after="0s")
 store = hf.Entity("store", key="store_id")
 item = hf.Entity("item", key="item_id")
 store_item = hf.Entity("store_item", key=["store_id", "item_id"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from holdfast.features import kernels
+from holdfast.features.sketch import estimate
 
 COMPILED = pytest.mark.parametrize(
     "run", [kernels.window_values, kernels.window_values.py_func], ids=["compiled", "plain"]
@@ -24,17 +25,19 @@ def run_one(
     span: tuple[int, int, int] = (1000, 0, 0),
     scale: int = 0,
     max_events: int = kernels.MAX_EVENTS,
+    until: list[int] | None = None,
 ) -> tuple[tuple[int, int], list[float]]:
-    """Run one entity, one window and one lane; all six aggregates."""
+    """Run one entity, one window and one lane; all aggregates of numbers."""
     m = len(values)
     at = np.array(times or range(m), np.int64)
-    out = np.full((6, 1), np.nan)
+    out = np.full((kernels.KINDS, 1), np.nan)
     verdict = run(
-        at, at if arrived is None else np.array(arrived, np.int64), np.array([0, m]),
+        at, at if arrived is None else np.array(arrived, np.int64), np.array(until or [], np.int64),
+        np.array([0, m]),
         np.array([t]), np.array([known]), np.array([0]), np.array([0, 1]),
         np.array([span]), np.array([values], np.int64), np.empty((0, m), np.bool_),
-        np.array([[0, -1, scale, 0]]), np.arange(6).reshape(1, 1, 6),
-        out, out.view(np.int64), max_events, kernels.PATIENCE,
+        np.array([[0, -1, scale, 0]]), np.arange(kernels.KINDS).reshape(1, 1, kernels.KINDS),
+        out, out.view(np.int64), max_events, kernels.PATIENCE, 4,
     )  # fmt: skip
     return tuple(verdict), out[:, 0].tolist()
 
@@ -44,7 +47,9 @@ def test_aggregates_of_a_window(run: Any) -> None:
     verdict, values = run_one(run, [150, 250, -100], scale=2)
 
     assert verdict == (kernels.OK, 0)
-    assert values == [3.0, 3.0, 1.0, math.sqrt(195000 / 60000), -1.0, 2.5]
+    assert values[: kernels.VAR] == [3.0, 3.0, 1.0, math.sqrt(195000 / 60000), -1.0, 2.5]
+    assert values[kernels.VAR : kernels.SINCE] == [195000 / 60000, 1.5, -1.0, 3.0]
+    assert values[kernels.AS_OF] == -1.0
 
 
 @COMPILED
@@ -76,6 +81,33 @@ def test_an_event_is_seen_from_the_instant_it_arrives(run: Any) -> None:
     )
 
     assert values[kernels.SUM] == 5.0
+
+
+@COMPILED
+@pytest.mark.parametrize("patience", [math.inf, -1.0], ids=["scan", "sweep"])
+def test_an_event_is_seen_until_it_is_corrected(
+    run: Any, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "PATIENCE", patience)
+    events = {"times": [1, 2, 3], "arrived": [1, 60, 3], "until": [50, 55, kernels.FOREVER], "t": 100}
+
+    _, before = run_one(run, [7, 9, 1], **events, known=49, span=(100, 0, 0))
+    _, after = run_one(run, [7, 9, 1], **events, known=50, span=(100, 0, 0))
+    _, late = run_one(run, [7, 9, 1], **events, known=1000, span=(100, 0, 0))
+
+    assert [before[k] for k in (kernels.SUM, kernels.MAX, kernels.FIRST, kernels.DISTINCT)] == [8, 7, 7, 2]
+    assert [after[k] for k in (kernels.SUM, kernels.MAX, kernels.FIRST, kernels.DISTINCT)] == [1, 1, 1, 1]
+    np.testing.assert_array_equal(late, after)
+
+
+@COMPILED
+def test_different_values_are_estimated_above_the_limit(run: Any) -> None:
+    _, four = run_one(run, [5, 5, -3, 2**30, 7])
+    _, many = run_one(run, list(range(100)))
+
+    assert four[kernels.DISTINCT] == 4.0
+    assert 50 < many[kernels.DISTINCT] < 200
+    assert many[kernels.DISTINCT] == estimate(range(100), 4)
 
 
 @COMPILED
