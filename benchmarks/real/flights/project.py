@@ -54,7 +54,6 @@ class Weather(hf.Event):
 
 
 class Plane(hf.Event):
-    plane_id: str = hf.event_id(content=True)
     listed_at: datetime = hf.event_time()
     tailnum: str = hf.field(max_length=6)
     year: int | None = hf.field(ge=1950, le=2013)
@@ -66,8 +65,8 @@ project = hf.Project("flights", owner="operations")
 flights = project.source("flights", Flight, known_after="0s")
 departures = project.source("departures", Departure, known_after="0s")
 arrivals = project.source("arrivals", Arrival, known_after="0s")
-weather = project.source("weather", Weather, known_after="1h")
-planes = project.source("planes", Plane, known_after="0s")
+weather = project.table("weather", Weather, key="origin", known_after="1h")
+planes = project.table("planes", Plane, key="tailnum", known_after="0s")
 
 plane = hf.Entity("plane", key="tailnum")
 airport = hf.Entity("airport", key="origin")
@@ -123,18 +122,6 @@ def number_arrivals(a):
     }
 
 
-@project.view(weather, entity=airport)  # observations are hourly: the last two or three that were known
-def airport_weather(w):
-    return {
-        "visib_3h": w.visib.min(over="3h"),
-        "wind_3h": w.wind_speed.max(over="3h"),
-        "gust_3h": w.wind_gust.max(over="3h"),
-        "precip_3h": w.precip.sum(over="3h"),
-        "temp_3h": w.temp.mean(over="3h"),
-        "pressure_3h": w.pressure.mean(over="3h"),
-    }
-
-
 @project.features(
     Flight,
     plane_departures,
@@ -143,7 +130,8 @@ def airport_weather(w):
     desk_departures,
     route_arrivals,
     number_arrivals,
-    airport_weather,
+    weather,
+    planes,
 )
 def create_features(x):
     return {
@@ -162,7 +150,17 @@ def create_features(x):
         **desk_departures.all,
         **route_arrivals.all,
         **number_arrivals.all,
-        **airport_weather.all,
+        "temp": weather.temp,
+        "humid": weather.humid,
+        "wind": weather.wind_speed,
+        "gust": weather.wind_gust,
+        "precip": weather.precip,
+        "pressure": weather.pressure,
+        "visib": weather.visib,
+        "weather_age_h": (x.asked_at - weather.observed_at) / 3_600_000_000,
+        "plane_built": planes.year,
+        "plane_seats": planes.seats,
+        "plane_maker": planes.manufacturer,
     }
 
 
