@@ -270,6 +270,8 @@ class RowJudge:
         for name, value in row.items():
             if name not in self._known and value is not None:
                 words = f"the row has `{name}`, which schema `{self.table.schema}` does not have."
+                if name == self._made:
+                    words = f"the row has `{name}`, which is made of the content of the others."
                 return Reason("HF209", name, words)
         return None
 

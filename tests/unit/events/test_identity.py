@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.events.contract import check_columns, compile_rules, judge, judge_one
+from holdfast.events.contract import Reason, check_columns, compile_rules, judge, judge_one
 from holdfast.events.identity import digest_row, digest_rows
 from holdfast.events.row import Number, RowJudge
 from holdfast.kernel.errors import ContractError
@@ -86,7 +86,11 @@ def test_input_that_brings_the_id_is_refused() -> None:
         check_columns(TABLE, SCHEMA.names, name="a.csv")
     assert "without content=True" in str(told.value)
     refused = RowJudge(TABLE).judge({"line_id": "mine", "at": "2026-01-01T00:00:00Z", "count": 1})
-    assert getattr(refused, "code", "") == "HF209"
+    assert isinstance(refused, Reason)
+    assert (refused.code, refused.message) == (
+        "HF209",
+        "the row has `line_id`, which is made of the content of the others.",
+    )
     assert "line_id" not in row_schema(SCHEMA)["properties"]
 
 
