@@ -2,8 +2,8 @@
 
 Ours reads the online state of eight views, computes 30 features, scores, decides, and journals event and
 record before it answers (durability: process). The peer (`benchmarks/peer_fastapi.py`) is handed features.
-A second peer (`benchmarks/peer_echo.py`) does nothing but HTTP. All run in turns, several rounds each; medians
-count. Access logs are off.
+A second peer (`benchmarks/peer_echo.py`) does nothing but HTTP. All run in turns, several rounds each;
+medians count. Access logs are off.
 """
 
 import json

@@ -46,7 +46,10 @@ def _root(
 
 @app.command(epilog="Example: holdfast init fraud demo")
 def init(
-    template: Annotated[str, typer.Argument(help="`fraud`: a complete example. `blank`: an empty project.")],
+    template: Annotated[
+        str,
+        typer.Argument(help="`fraud`: a complete example. `bookings`: real data. `blank`: an empty project."),
+    ],
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must not hold anything yet.")],
 ) -> None:
     """Make a new project folder."""

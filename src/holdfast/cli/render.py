@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.registry.register import Outcome
     from holdfast.serving.explain import FeatureEvidence
     from holdfast.serving.predict import PredictReport
+    from holdfast.training.leakage import Suspicion
     from holdfast.training.metric import Interval
 
 _SHOWN_FEATURES = 12
@@ -208,6 +209,7 @@ def trained(found: Trained) -> str:
         shown = f"found {metric(result.found)}" if result.found is not None else "no value"
         outcome = "FAILED" if result.outcome == "failed" else result.outcome
         lines.append(f"gate    {result.gate.describe()}: {outcome} ({shown})")
+    lines += _suspicions(run.suspicions)
     seconds = run.duration_us / 1e6
     lines.append(f"run     {short(run.id, 10)}, seed {run.seed}, {seconds:.1f} s, code {run.code}")
     lines.append(found.message)
@@ -220,6 +222,19 @@ def trained(found: Trained) -> str:
         else:
             lines.append(f"next: holdfast deploy {model} {n}")
     return "\n".join(lines)
+
+
+def _suspicions(found: Sequence[Suspicion]) -> list[str]:
+    """Return the features that look as if they knew the outcome, with the evidence."""
+    lines = [
+        f"leak?   {each.feature}: {each.evidence}" + (f" (vetted: {each.vetted})" if each.vetted else "")
+        for each in found
+    ]
+    if any(not each.vetted for each in found):
+        lines.append(
+            "        leave it out if it is known only afterwards, or say vetted={...} with the model"
+        )
+    return lines
 
 
 def models(found: Sequence[ListedVersion]) -> str:

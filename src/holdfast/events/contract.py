@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from holdfast.events.identity import digest_rows
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN
 from holdfast.kernel.errors import ContractError, did_you_mean
 from holdfast.kernel.ids import fingerprint
@@ -57,6 +58,8 @@ class Rule:
         Inclusive bounds of a float column without a scale.
     at_least, at_most
         The bounds as a person wrote them, for messages.
+    made
+        The value is no input: it is made of the content of all other columns.
     """
 
     column: str
@@ -71,6 +74,7 @@ class Rule:
     at_most: str = ""
     one_of: tuple[str, ...] | None = None
     max_length: int | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,16 @@ class RuleTable:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
         return tuple(rule.column for rule in self.rules)
+
+    @property
+    def made(self) -> str | None:
+        """Name of the column that is made of the content of all others, if there is one."""
+        return next((rule.column for rule in self.rules if rule.made), None)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the columns that an input has, in order."""
+        return tuple(rule.column for rule in self.rules if not rule.made)
 
     @property
     def fingerprint(self) -> str:
@@ -122,6 +136,7 @@ def _compile(column: Column, bounded: bool) -> Rule:
         at_most=at_most,
         one_of=column.one_of,
         max_length=column.max_length,
+        made=column.role == "content_id",
     )
     if places is None:
         if column.type != "float":
@@ -247,6 +262,9 @@ def judge(
     places = np.zeros(n, np.int32)
     stored: list[pl.Series] = []
     for place, rule in enumerate(table.rules):
+        if rule.made:
+            stored.append(pl.repeat(None, n, dtype=pl.String(), eager=True).alias(rule.column))
+            continue
         if rule.column in raw.columns:
             alien = None if not_text is None else not_text.get(rule.column)
             cells, found = _judge_column(rule, raw[rule.column], alien)
@@ -257,7 +275,11 @@ def judge(
             first = (found != 0) & (codes == 0)
             codes[first] = found[first]
             places[first] = place
-    return Verdict(table, raw, pl.DataFrame(stored), codes, places)
+    rows = pl.DataFrame(stored)
+    if table.made is not None:
+        ids = pl.Series([digest.hex() for digest in digest_rows(rows, table.given)], dtype=pl.String())
+        rows = rows.with_columns(ids.set(pl.Series(codes != 0), None).alias(table.made))
+    return Verdict(table, raw, rows, codes, places)
 
 
 def judge_one(table: RuleTable, row: Mapping[str, Any]) -> tuple[dict[str, Any], None] | tuple[None, Reason]:
@@ -268,6 +290,8 @@ def judge_one(table: RuleTable, row: Mapping[str, Any]) -> tuple[dict[str, Any],
     cells: dict[str, pl.Series] = {}
     alien: dict[str, NDArray[np.bool_]] = {}
     for rule in table.rules:
+        if rule.made:
+            continue
         value = row.get(rule.column)
         if isinstance(value, datetime) and value.tzinfo is not None:
             value = value.astimezone(UTC)
@@ -298,14 +322,18 @@ def check_columns(table: RuleTable, found: Sequence[str], *, name: str, may_omit
     ContractError
         If a column is unknown, or a required one is absent (HF209).
     """
-    unknown = [column for column in found if column not in table.columns]
-    absent = [rule.column for rule in table.rules if rule.required and rule.column not in found]
+    unknown = [column for column in found if column not in table.given]
+    absent = [r.column for r in table.rules if r.required and not r.made and r.column not in found]
     if not unknown and (may_omit or not absent):
         return
     facts, hints = [], []
     for column in unknown:
+        if column == table.made:
+            facts.append(f"column `{column}`, which is made of the content of the others")
+            hints.append(f"drop it, or mark `{column}` hf.event_id() without content=True")
+            continue
         facts.append(f"column `{column}`, which schema `{table.schema}` does not have")
-        hints.append(did_you_mean(column, [each for each in table.columns if each not in found]))
+        hints.append(did_you_mean(column, [each for each in table.given if each not in found]))
     message = f"{name} has {', and '.join(facts)}." if facts else ""
     if absent and not may_omit:
         listed = ", ".join(f"`{column}`" for column in absent)
@@ -315,7 +343,7 @@ def check_columns(table: RuleTable, found: Sequence[str], *, name: str, may_omit
         code="HF209",
         at=name,
         has=tuple(found),
-        hint="; ".join(dict.fromkeys(filter(None, hints))) or f"expected {', '.join(table.columns)}",
+        hint="; ".join(dict.fromkeys(filter(None, hints))) or f"expected {', '.join(table.given)}",
     )
 
 

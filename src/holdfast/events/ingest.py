@@ -137,6 +137,7 @@ class IngestReport:
     ----------
     basis : how arrival times are known
     replayed : batches that an interrupted run had logged and that this one applied first
+    examples : by the code of a reason, the first row that this run refused for it, in words
     """
 
     source: str
@@ -144,6 +145,7 @@ class IngestReport:
     basis: Basis
     dry_run: bool = False
     replayed: int = 0
+    examples: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def now(self) -> Counts:
@@ -173,6 +175,9 @@ class IngestReport:
             yield f"{file.name}  {_words(file)}"
         if len(self.files) > 1:
             yield f"total  {_counted(self.rows, self.now, self.before)}"
+        for code, n in self.now.quarantined.items():
+            if code in self.examples:
+                yield f"  {code}  {n:,} row{'s' * (n > 1)}, first: {self.examples[code]}"
 
 
 def _words(file: FileReport) -> str:
@@ -395,6 +400,7 @@ class _Work:
     memory: Memory = field(init=False)
     hand_over: HandOver | None = None
     seen: int = 0
+    examples: dict[str, str] = field(default_factory=dict)
 
     def ingest_files(
         self, files: list[Input], replayed: int = 0, hand_over: HandOver | None = None
@@ -404,13 +410,8 @@ class _Work:
         self.seen = self.lake.applied(self.source.name, app=APP) or 0
         self.memory = Memory(self.source, self.lake, self.dry_run)
         self.look_back()
-        return IngestReport(
-            self.source.name,
-            tuple([self.ingest_file(file) for file in files]),
-            self.basis,
-            self.dry_run,
-            replayed,
-        )
+        done = tuple([self.ingest_file(file) for file in files])
+        return IngestReport(self.source.name, done, self.basis, self.dry_run, replayed, self.examples)
 
     def look_back(self) -> None:
         """Read from the log the last number, and how far each content of this source was logged."""
@@ -438,7 +439,7 @@ class _Work:
         done, before = self.logged.get(digest, (0, Counts()))
         now, last = Counts(), done
         self.progress.start(file.name, None)
-        for chunk in file.chunks(self.table.columns, skip=done, size=self.chunk_rows):
+        for chunk in file.chunks(self.table.given, skip=done, size=self.chunk_rows):
             now += self._ingest_chunk(file, digest, chunk)
             last = chunk.last
             self.logged[digest] = (last, before + now)
@@ -542,6 +543,8 @@ class _Work:
                 good, at = good.filter(new), at[new]
             self.memory.add(good)
         stored = self._with_arrival(good).with_columns(_origins(file.name, chunk.rows[at]))
+        for code, words in refusals.first().items():
+            self.examples.setdefault(code, words)
         counts = Counts(good.height, duplicates, refusals.counts())
         assert counts.rows == chunk.last - chunk.first
         return stored, refusals.frame(), counts
@@ -573,6 +576,13 @@ class _Refusals:
 
     def counts(self) -> dict[str, int]:
         return dict(sorted(Counter(code for _, code, *_ in self.found).items()))
+
+    def first(self) -> dict[str, str]:
+        """Return by code the first row in words."""
+        return {
+            code: f"{reason} ({self.file}:{row + 1})"
+            for row, code, reason, _, _ in sorted(self.found, reverse=True)
+        }
 
     def frame(self) -> pl.DataFrame:
         """Return the rows in the order of their file, without a batch number."""

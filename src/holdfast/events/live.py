@@ -35,6 +35,7 @@ from holdfast.events.contract import (
     explain,
     stored_type,
 )
+from holdfast.events.identity import digest_rows
 from holdfast.events.journal import Frame, decode_payload
 from holdfast.events.ports import EventId
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN
@@ -198,18 +199,7 @@ def content_digests(schema: Schema, rows: pl.DataFrame) -> list[bytes]:
     Missing values do not count, so a column that is added later changes nothing.
     """
     assert schema.event_id is not None
-    names = sorted(name for name in schema.names if name != schema.event_id.name)
-    plain = rows.select(
-        pl.col(name).to_physical() + 0.0 if rows.schema[name] == pl.Float64 else pl.col(name).to_physical()
-        for name in names
-    )
-    encode = _ENCODER.encode
-    return [
-        hashlib.blake2b(
-            encode([pair for pair in zip(names, row, strict=True) if pair[1] is not None]), digest_size=16
-        ).digest()
-        for row in plain.iter_rows()
-    ]
+    return digest_rows(rows, [name for name in schema.names if name != schema.event_id.name])
 
 
 def digests_by_id(

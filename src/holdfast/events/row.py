@@ -35,6 +35,7 @@ from holdfast.events.contract import (
     fixed_point,
     instant_text,
 )
+from holdfast.events.identity import digest_row
 from holdfast.kernel.errors import did_you_mean
 
 MAX_ROWS: Final = 1_000
@@ -205,8 +206,10 @@ class RowJudge:
     def __init__(self, table: RuleTable) -> None:
         self.table = table
         self.names = table.columns
-        self._known = frozenset(table.columns)
-        self._checks = tuple((rule.column, _check(rule)) for rule in table.rules)
+        self._known = frozenset(table.given)
+        self._made = table.made
+        self._rules = tuple(rule for rule in table.rules if not rule.made)
+        self._checks = tuple((rule.column, _check(rule)) for rule in self._rules)
 
     def judge(self, row: Parsed) -> Stored | Reason:
         """Return the stored values of every column, or the first reason why there are none."""
@@ -221,12 +224,14 @@ class RowJudge:
         for place, (name, check) in enumerate(self._checks):
             value = check(get(name))
             if value is _UNSURE:
-                value, code = decide(self.table.rules[place], get(name))
+                value, code = decide(self._rules[place], get(name))
                 if code:
                     given = get(name)
-                    words = explain(self.table.rules[place], code, None if given is None else _text(given))
+                    words = explain(self._rules[place], code, None if given is None else _text(given))
                     return Reason(f"HF{code}", name, words)
             stored[name] = value
+        if self._made is not None:
+            stored[self._made] = digest_row(stored, self.table.given).hex()
         return stored
 
     def judge_many(self, rows: Sequence[Parsed]) -> list[Stored | Reason]:
@@ -265,6 +270,8 @@ class RowJudge:
         for name, value in row.items():
             if name not in self._known and value is not None:
                 words = f"the row has `{name}`, which schema `{self.table.schema}` does not have."
+                if name == self._made:
+                    words = f"the row has `{name}`, which is made of the content of the others."
                 return Reason("HF209", name, words)
         return None
 

@@ -8,7 +8,7 @@ from typing import Literal
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 
 ColumnType = Literal["string", "int", "float", "decimal", "bool", "time"]
-Role = Literal["value", "event_id", "event_time", "arrival_time", "supersedes"]
+Role = Literal["value", "event_id", "content_id", "event_time", "arrival_time", "supersedes"]
 
 FIXED_POINT_LIMIT = 2**32
 """Greatest |value| x 10^scale of a column that enters sum, mean, std or var."""
@@ -26,6 +26,8 @@ class Column:
         Decimal places of a decimal column, or of a float column that is summed; none means undeclared.
     ge, le
         Inclusive bounds, in the column's own unit (never fixed point), as numbers.
+    role
+        ``content_id`` identifies an event and is made here, of all other columns; no input has it.
     """
 
     name: str
@@ -85,7 +87,7 @@ class Schema:
     @property
     def event_id(self) -> Column | None:
         """The column that identifies an event."""
-        return self._role("event_id")
+        return self._role("event_id") or self._role("content_id")
 
     @property
     def event_time(self) -> Column | None:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from holdfast.datasets.label import Label
 from holdfast.datasets.split import TimeSplit
+from holdfast.features.view import FeatureSet
+from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.ids import digest
 from holdfast.project import definition as d
 from holdfast.project.capture import MeasureTerm, Term
@@ -68,7 +70,25 @@ def compile_model(out: Compilation, spec: d.Project, handle: d.ModelHandle) -> N
         k,
         None if per is None else compile_entity(out, per, f"{at}.precision_per"),
         test_where,
+        _vetted(out, options["vetted"], out.project.feature_sets[handle.features.name], at),
     )
+
+
+def _vetted(out: Compilation, given: Any, features: FeatureSet, at: str) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        out.report("HF103", f"vetted= takes reasons by feature, found {given!r}.", at)
+        return {}
+    names = [feature.name for feature in features.features]
+    for name, reason in given.items():
+        if name not in names:
+            message = f"vetted= names `{name}`, which `{features.name}` does not return."
+            out.report("HF102", message, at, has=names, hint=did_you_mean(name, names))
+        elif not isinstance(reason, str) or not reason.strip():
+            message = f"vetted= gives no reason for `{name}`."
+            out.report("HF103", message, at, hint="say in words why its value is known by then")
+    return {str(name): str(reason) for name, reason in given.items()}
 
 
 def _source_of(function: Callable[..., Any]) -> str:

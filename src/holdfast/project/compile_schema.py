@@ -161,7 +161,8 @@ def _schema(out: Compilation, event: Any, at: str, *, is_event: bool = True) -> 
 
 def _check_roles(out: Compilation, schema: Schema, at: str, place: str) -> None:
     for role, words in (("event_id", "identifies an event"), ("event_time", "says when it happened")):
-        count = sum(column.role == role for column in schema.columns)
+        roles = (role, "content_id") if role == "event_id" else (role,)
+        count = sum(column.role in roles for column in schema.columns)
         if count != 1:
             out.report(
                 "HF111",
@@ -242,7 +243,7 @@ def _column(out: Compilation, event: type[Event], name: str, annotation: Any, at
 
 def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpec) -> list[str]:
     """Return what was said of a column and cannot hold together."""
-    marked = f"column `{name}` is marked hf.{spec.role}() and"
+    marked = f"column `{name}` is marked hf.{spec.role.replace('content_id', 'event_id')}() and"
     found = []
     if spec.role in ("event_time", "arrival_time") and type_ != "time":
         found.append(f"{marked} must be a datetime.")
@@ -250,6 +251,8 @@ def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpe
         found.append(f"{marked} must be str or int.")
     if spec.role == "supersedes" and not nullable:
         found.append(f"{marked} must be `| None`, as most events correct nothing.")
+    if spec.role == "content_id" and (type_ != "string" or spec.max_length is not None):
+        found.append(f"column `{name}` is made of the row's content: a str of 32 characters.")
     if spec.role not in ("value", "supersedes") and nullable:
         found.append(f"{marked} cannot be `| None`.")
     if spec.scale is not None and (

@@ -53,7 +53,7 @@ class Table:
         measures = tuple(
             Measure(f"{self.name}.{column.name}", "as_of", window, column.name)
             for column in self.schema.columns
-            if column.name not in self.key and column.role != "event_id"
+            if column.name not in self.key and column.role not in ("event_id", "content_id")
         )
         return View(self.name, self.name, Entity(" and ".join(self.key) or "all", self.key), measures)
 

@@ -55,9 +55,18 @@ def field(
     return FieldSpec("value", scale, ge, le, max_length, None if one_of is None else tuple(one_of), doc)
 
 
-def event_id(*, max_length: int | None = None, doc: str = "") -> Any:
-    """Mark the column that identifies an event; a second row with the same id is a duplicate."""
-    return FieldSpec("event_id", max_length=max_length, doc=doc)
+def event_id(*, content: bool = False, max_length: int | None = None, doc: str = "") -> Any:
+    """Mark the column that identifies an event; a second row with the same id is a duplicate.
+
+    Parameters
+    ----------
+    content
+        The rows come without an id: it is made, a hash of all other columns, so that rows equal in
+        everything are one event. No input has such a column.
+    max_length : greatest number of characters of a text
+    doc : what it means, for people
+    """
+    return FieldSpec("content_id" if content else "event_id", max_length=max_length, doc=doc)
 
 
 def event_time(*, doc: str = "") -> Any:
@@ -572,6 +581,7 @@ class Project:
         precision_at: int = 100,
         precision_per: Entity | None = None,
         test_where: Callable[..., Any] | None = None,
+        vetted: Mapping[str, str] | None = None,
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a model by its training function ``(data, params, run) -> fitted model``.
 
@@ -588,6 +598,7 @@ class Project:
         test_where
             Condition over what the features may read, ``lambda x: x.blocked == 0``; the model is measured on
             the test rows where it is true.
+        vetted : features that look as if they knew the outcome and may be used all the same, with the reason
         """
         place = caller_place()
         options = {
@@ -601,6 +612,7 @@ class Project:
             "precision_at": precision_at,
             "precision_per": precision_per,
             "test_where": test_where,
+            "vetted": vetted,
         }
 
         def declare(function: Callable[..., Any]) -> ModelHandle:

@@ -27,10 +27,11 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
 
 def row_schema(schema: Schema) -> dict[str, Any]:
     """Return the JSON schema of one event."""
-    required = [c.name for c in schema.columns if not c.nullable or c.role in ("event_id", "event_time")]
+    sent = [column for column in schema.columns if column.role != "content_id"]
+    required = [c.name for c in sent if not c.nullable or c.role in ("event_id", "event_time")]
     return {
         "type": "object",
-        "properties": {column.name: _column(column) for column in schema.columns},
+        "properties": {column.name: _column(column) for column in sent},
         "required": required,
         "additionalProperties": False,
     }

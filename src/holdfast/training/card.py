@@ -28,6 +28,7 @@ def write_card(run: Run, model: Model, snapshot: Snapshot, policy: Bands | None)
         ("Data", _data(run, snapshot)),
         ("Results", _results(run)),
         ("Features", _features(run, snapshot)),
+        *((("Leakage", _leakage(run)),) if run.alone else ()),
         ("Limits", _limits(run, model, snapshot)),
         ("Origin", _origin(run)),
     )
@@ -149,6 +150,17 @@ def _features(run: Run, snapshot: Snapshot) -> Iterator[str]:
     if top:
         yield ""
         yield f"Greatest gain: {', '.join(f'`{name}` {gain:.4g}' for name, gain in top)}."
+
+
+def _leakage(run: Run) -> Iterator[str]:
+    strongest = sorted(run.alone.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+    yield f"AUC of single features on the training part: {', '.join(f'`{n}` {v:.3f}' for n, v in strongest)}."
+    yield ""
+    if not run.suspicions:
+        yield "No single feature stands out. A feature corrected afterwards need not stand out."
+    for found in run.suspicions:
+        vouched = f" Vetted: {found.vetted}" if found.vetted else " Nobody vouches for it."
+        yield f"- `{found.feature}`: {found.evidence}.{vouched}".replace("?.", "?")
 
 
 def _limits(run: Run, model: Model, snapshot: Snapshot) -> Iterator[str]:

@@ -74,6 +74,7 @@ class Model:
         How many rows of a day the precision among the highest scores looks at, and the entity, if any, that
         takes one place a day however many rows it has.
     test_where : condition of the test rows the model is measured on; none means all
+    vetted : features that may be used although they look like a leak, with the reason
     """
 
     name: str
@@ -90,6 +91,7 @@ class Model:
     precision_at: int = 100
     precision_per: Entity | None = None
     test_where: Expr | None = None
+    vetted: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from holdfast.kernel.ids import fingerprint
 from holdfast.training.calibration import ReliabilityBin
 from holdfast.training.gate import GateResult
+from holdfast.training.leakage import Suspicion
 from holdfast.training.metric import Interval, Task
 from holdfast.training.model import Model, Scalar
 
@@ -35,6 +36,8 @@ class Run:
     logged : values the training function logged, by name, in order
     importance : gain per feature, where the model tells it
     history : values per iteration of each evaluation the fit kept
+    alone : AUC of each feature by itself on the training part; empty unless labels are binary
+    suspicions : features that look as if they knew the outcome
     """
 
     id: str
@@ -61,6 +64,8 @@ class Run:
     logged: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     importance: dict[str, float] = field(default_factory=dict)
     history: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    alone: dict[str, float] = field(default_factory=dict)
+    suspicions: tuple[Suspicion, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -30,6 +30,7 @@ from holdfast.training.calibration import reliability
 from holdfast.training.card import write_card
 from holdfast.training.function import call_function
 from holdfast.training.gate import Gate, evaluate_gate
+from holdfast.training.leakage import NOTHING, Probe, probe
 from holdfast.training.metric import (
     REPEATS,
     Costs,
@@ -170,6 +171,7 @@ def train(
         context = RunContext(
             identity, seed, lambda name, value: logged.setdefault(name, []).append(float(value))
         )
+        probed = _probed(model, snapshot, parts["train"], task)
         fitted = call_function(model, function, data, given, context)
         tell.advance(1)
 
@@ -209,6 +211,8 @@ def train(
             logged={name: _finite(values) for name, values in logged.items()},
             importance=_named(plan.names, report.importance),
             history={name: _finite(values) for name, values in report.history.items()},
+            alone=probed.alone,
+            suspicions=probed.suspicions,
         )
         files = assemble(
             run,
@@ -265,6 +269,19 @@ def _check_parts(snapshot: Snapshot, parts: Mapping[str, Sample]) -> Task:
             hint="nothing can be learnt from one kind of row: ingest more history, or move the split",
         )
     return task
+
+
+def _probed(model: Model, snapshot: Snapshot, part: Sample, task: Task) -> Probe:
+    """Return what single features know of the label, looked for before the function may change anything."""
+    plan = snapshot.recipe.plan
+    if task != "binary":
+        return NOTHING
+    texts = {
+        feature.name: plan.vocabularies[str(feature.expr.args[0].params[0])]
+        for feature in plan.features.features
+        if feature.kind == "categorical" and feature.expr.op == "code" and feature.expr.args[0].op == "col"
+    }
+    return probe(plan.names, texts, part.x, part.y, part.weight, vetted=model.vetted)
 
 
 def _export(model: Model, fitted: Any, formats: Sequence[ModelFormat]) -> tuple[ModelFormat, bytes]:

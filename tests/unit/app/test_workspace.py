@@ -75,6 +75,16 @@ def test_trained_version_is_registered_with_its_run_and_dataset(built: World) ->
     assert 0 < (listed.metrics["auc"] or 0) <= 1
 
 
+def test_leakage_probe_accuses_no_feature_of_the_fraud_example(built: World) -> None:
+    workspace = built.open()
+
+    run = workspace.wiring.registry.find_run(workspace.models("fraud")[0].version.run)
+
+    assert run is not None
+    assert len(run.payload["alone"]) == 30
+    assert run.payload["suspicions"] == []
+
+
 def test_failed_gate_keeps_the_run_and_registers_nothing(world: World) -> None:
     world.edit(BAD_GATE)
     workspace = world.open()

@@ -220,7 +220,9 @@ def test_command_that_is_not_understood_ends_with_status_2(command: str, built: 
 
 
 def test_unknown_template_names_those_there_are(tmp_path: Path) -> None:
-    assert_refused(holdfast("init", "fruad", tmp_path / "x"), "no template `fruad`", "fraud, blank", status=2)
+    assert_refused(
+        holdfast("init", "fruad", tmp_path / "x"), "no template `fruad`", "fraud, bookings, blank", status=2
+    )
     assert not (tmp_path / "x").exists()
 
 
@@ -237,7 +239,7 @@ def test_init_into_a_file_is_refused(tmp_path: Path) -> None:
     assert_refused(holdfast("init", "blank", tmp_path / "file" / "x"), "cannot be made")
 
 
-@pytest.mark.parametrize("template", ["fraud", "blank"])
+@pytest.mark.parametrize("template", ["fraud", "bookings", "blank"])
 def test_template_makes_a_valid_project(template: str, tmp_path: Path) -> None:
     made = holdfast("init", template, tmp_path / "new")
 

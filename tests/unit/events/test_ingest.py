@@ -156,7 +156,7 @@ def test_bad_rows_are_quarantined_with_reason_and_raw_row(state: State, tmp_path
     assert json.loads(rows["x.csv:3"]["raw"]) == "e-3,now"
     assert state.lake.read(QUARANTINE).schema == QUARANTINE_SCHEMA
     assert report.now == Counts(1, 0, {"HF203": 1, "HF204": 1, "HF214": 1})
-    assert list(report.lines()) == [
+    assert list(report.lines())[:1] == [
         "x.csv  4 rows: 1 stored, 0 duplicates, 3 quarantined (HF203 1, HF204 1, HF214 1)"
     ]
 
@@ -449,3 +449,47 @@ def test_day_borders_before_the_epoch_are_days(state: State, tmp_path: Path) -> 
 
     assert report.now == Counts(2, 0, {"HF210": 1})
     assert DAY == 86_400_000_000
+
+
+# --- ids made of content ------------------------------------------------------------------------------
+
+LINE = Schema(
+    "Line",
+    (
+        Column("line_id", "string", role="content_id"),
+        Column("at", "time", role="event_time"),
+        Column("item", "string", nullable=True),
+    ),
+)
+
+
+def test_rows_without_id_that_are_equal_in_everything_are_one_event(tmp_path: Path) -> None:
+    state, lines = State(tmp_path / "state"), Source("lines", LINE, known_after=0)
+    first = "at,item\n2026-01-01T00:00:00Z,a\n2026-01-01T00:00:00Z,a\n2026-01-01T00:00:00Z,\n"
+    (tmp_path / "first.csv").write_text(f"{first}2026-01-01,a\n")
+    (tmp_path / "second.csv").write_text(f"{first}2026-01-02T00:00:00Z,a\n")
+
+    one = state.ingest(tmp_path / "first.csv", lines, chunk_rows=1)
+    two = state.ingest(tmp_path / "second.csv", lines)
+
+    assert one.now == Counts(2, 1, {"HF205": 1})
+    assert two.now == Counts(1, 3, {})
+    stored = state.lake.read("lines")
+    assert stored["line_id"].n_unique() == stored.height == 3
+    assert stored["line_id"].str.len_chars().to_list() == [32] * 3
+
+
+def test_report_tells_the_first_row_of_each_reason(tmp_path: Path) -> None:
+    rows = ["id,at,amount"] + [
+        f"t{i},2026-01-01T00:00:00Z,{amount}" for i, amount in enumerate([1, -1, -2, "x"])
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    state = State(tmp_path / "state")
+
+    report = state.ingest(tmp_path / "a.csv", chunk_rows=2)
+
+    assert list(report.lines())[1:] == [
+        "  HF202  1 row, first: `amount` must be a number, found 'x'. (a.csv:4)",
+        "  HF203  2 rows, first: `amount` must be at least 0, found -1. (a.csv:2)",
+    ]
+    assert list(state.ingest(tmp_path / "a.csv").lines())[1:] == []

@@ -14,6 +14,7 @@ from holdfast.project.compiled import CompiledProject
 ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = {
     "fraud": ROOT / "src/holdfast/app/examples/fraud",
+    "bookings": ROOT / "src/holdfast/app/examples/bookings",
     "blank": ROOT / "src/holdfast/app/examples/blank",
     "demand": ROOT / "tests/resources/demand",
 }
@@ -28,7 +29,7 @@ def compiled(folder: Path) -> CompiledProject:
     return Workspace(folder).project
 
 
-@pytest.mark.parametrize("name", ["fraud", "blank"])
+@pytest.mark.parametrize("name", ["fraud", "bookings", "blank"])
 def test_example_is_valid_without_warnings(name: str) -> None:
     assert Workspace(FOLDERS[name]).validate() == []
 
@@ -152,6 +153,9 @@ def test_deep_expression_is_a_problem_and_no_crash(project: Write) -> None:
         ("absent=0)", "absent=0), test_where=lambda x: x.at + 'day'", "HF104"),
         ("absent=0)", "absent=0), split=hf.TimeSplit(train='0s')", "HF105"),
         ("absent=0)", "absent=0), cost=5", "HF103"),
+        ("absent=0)", "absent=0), vetted=['seconds']", "HF103"),
+        ("absent=0)", "absent=0), vetted={'seconds': ' '}", "HF103"),
+        ("absent=0)", "absent=0), vetted={'second': 'a clock'}", "HF102"),
         ("absent=0)", "absent=0), split='5d'", "HF103"),
         ("absent=0)", "absent=0, value='one')", "HF103"),
         ('owner="me"', 'owner="me", objectives=hf.Objectives(p99="fast")', "HF105"),

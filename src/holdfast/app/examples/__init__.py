@@ -10,8 +10,20 @@ from holdfast.kernel.errors import ConflictError, UnavailableError, UsageError, 
 
 TEMPLATES = {
     "fraud": "card fraud: transactions in, block / review / allow out, with a simulator of its data",
+    "bookings": "hotel cancellations: 119,390 real bookings, repeated rows and columns that leak included",
     "blank": "one source, one view, one model: the smallest project that validates",
 }
+
+FIRST = {"fraud": ("python simulator.py --days 60 --out events",), "bookings": ("python prepare.py",)}
+"""Commands that make the events of a template."""
+
+NOTICES = {
+    "bookings": (
+        "hotel_bookings.parquet: Antonio, Almeida, Nunes (2019), doi:10.1016/j.dib.2018.11.126, CC BY 4.0;",
+        "  ATTRIBUTION.md says what was changed and must go where the data go",
+    )
+}
+"""What must be said of data that others made."""
 
 
 def create(template: str, folder: Path) -> list[str]:
@@ -42,8 +54,8 @@ def create(template: str, folder: Path) -> list[str]:
     except OSError as error:
         raise UnavailableError(f"{str(folder)!r} cannot be made: {error.strerror or error}.") from error
     lines = [f"made {folder}: {', '.join(made)}", f"  {TEMPLATES[template]}", "", "next:", f"  cd {folder}"]
-    if template == "fraud":
-        lines.append("  python simulator.py --days 60 --out events")
+    lines[1:1] = [f"  {line}" for line in NOTICES.get(template, ())]
+    lines += [f"  {command}" for command in FIRST.get(template, ())]
     return [*lines, "  holdfast validate", "  holdfast plan", "  holdfast apply"]
 
 
