@@ -170,19 +170,24 @@ class IngestReport:
         if self.replayed:
             yield f"{self.replayed} batch{'es' * (self.replayed > 1)} of an interrupted run applied first"
         for file in self.files:
-            yield f"{file.name}  {_words(file)}"
+            yield f"{file.name}  {_words(file, self.dry_run)}"
         if len(self.files) > 1:
-            yield f"total  {_counted(self.rows, self.now, self.before)}"
+            yield f"total  {_counted(self.rows, self.now, self.before, self.dry_run)}"
 
 
-def _words(file: FileReport) -> str:
+def _words(file: FileReport, dry_run: bool) -> str:
     if file.is_repeat:
         return f"{file.rows:,} rows: ingested before, nothing added"
-    return _counted(file.rows, file.now, file.before)
+    return _counted(file.rows, file.now, file.before, dry_run)
 
 
-def _counted(rows: int, now: Counts, before: Counts) -> str:
-    parts = [f"{now.stored:,} stored", f"{now.duplicates:,} duplicates", f"{now.refused:,} quarantined"]
+def _counted(rows: int, now: Counts, before: Counts, dry_run: bool) -> str:
+    would = "would be " if dry_run else ""
+    parts = [
+        f"{now.stored:,} {would}stored",
+        f"{now.duplicates:,} duplicates",
+        f"{now.refused:,} {would}quarantined",
+    ]
     if now.quarantined:
         parts[-1] += f" ({', '.join(f'{code} {n:,}' for code, n in now.quarantined.items())})"
     if before.rows:

@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 
 from holdfast.kernel.errors import DefinitionError, Problem, Severity
 from holdfast.kernel.expr import Expr, const
-from holdfast.kernel.time import parse_duration
+from holdfast.kernel.time import DAY, format_duration, parse_duration
 from holdfast.project.capture import Term, is_ours
 from holdfast.project.compiled import CompiledProject
 
 T = TypeVar("T")
+
+LONGEST = 18_262 * DAY
+"""Longest duration that a definition may name: 50 years, more than any history."""
 
 
 @dataclass
@@ -59,11 +62,21 @@ class Compilation:
             self.report("HF105", f"a duration has a unit, found {value!r}.", at, place=place, hint=unit)
             return None
         try:
-            return parse_duration(value)
+            length = parse_duration(value)
         except DefinitionError as error:
             found = error.problem
             self.report(found.code, found.message, at, place=place, hint=found.hint)
             return None
+        if length <= LONGEST:
+            return length
+        self.report(
+            "HF105",
+            f"a duration is at most {format_duration(LONGEST)} (50 years), found {str(value)[:60]!r}.",
+            at,
+            place=place,
+            hint="count from the beginning of what is stored: no window reaches further",
+        )
+        return None
 
     def number(self, value: Any, what: str, at: str, place: str = "", code: str = "HF103") -> float:
         """Return a finite number, or 0 after reporting that it is none."""
