@@ -334,6 +334,9 @@ def serve(
         str, typer.Option(help="What an answer survives: `process` ends, or `power` is lost.")
     ] = "process",
     access_log: Annotated[bool, typer.Option("--access-log", help="Log every request.")] = False,
+    connections: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Open connections of each process; more get 503.")
+    ] = 1_000,
 ) -> None:
     """Answer predictions and accept events over HTTP, until SIGTERM or Ctrl-C; then drain."""
     from holdfast.app.load import find_folder
@@ -349,6 +352,7 @@ def serve(
         workers,
         "power" if durability == "power" else "process",
         access_log,
+        connections,
         say=typer.echo,
     ).run()
 
