@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge
+from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge, python_value
 from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
 from holdfast.events.handover import HandOver, Offer
 from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Chunk, Input, Lake, Staging
@@ -604,9 +604,16 @@ def raw_rows(chunk: Chunk, rows: NDArray[np.int64]) -> list[str]:
         return []
     if chunk.lines is not None:
         return [line.strip() for line in chunk.lines.gather(rows).to_list()]
+    frame = chunk.frame[rows]
+    try:
+        given = frame.to_dicts()
+    except (OverflowError, ValueError):  # a time that Python cannot say stands in one of them
+        columns = frame.get_columns()
+        given = [
+            {column.name: python_value(column, row) for column in columns} for row in range(frame.height)
+        ]
     return [
-        msgspec.json.encode({name: _jsonable(value) for name, value in row.items()}).decode()
-        for row in chunk.frame[rows].to_dicts()
+        msgspec.json.encode({name: _jsonable(value) for name, value in row.items()}).decode() for row in given
     ]
 
 
