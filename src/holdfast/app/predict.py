@@ -16,6 +16,7 @@ from holdfast.events.source import ARRIVED, Source
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import NotFoundError, UsageError
 from holdfast.kernel.ports import Progress
+from holdfast.kernel.time import format_instant
 from holdfast.monitoring.performance import Performance, measure
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.version import ModelVersion
@@ -34,7 +35,7 @@ def predict_interval(
 ) -> PredictReport:
     """Predict the stored events of an interval with one version."""
     _demand_interval(since, until)
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     source = _rows_of(bundle.plan, version)
     if wiring.lake.version(source.name) is None:
         raise NotFoundError(
@@ -81,10 +82,8 @@ def measure_performance(
     if until is not None:
         where &= pl.col("t_us") < until
     if lake.version(PREDICTIONS) is None or (records := lake.read(PREDICTIONS, where=where)).height == 0:
-        raise NotFoundError(
-            f"{version.name} has answered nothing in this interval.", hint=f"holdfast predict {version.model}"
-        )
-    bundle = wiring.open_bundle(version.bundle)
+        raise _nothing_answered(wiring, version, bounded=since is not None or until is not None)
+    bundle = wiring.open_version(version)
     label, source = bundle.manifest.label, _rows_of(bundle.plan, version)
     first, last = (pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in _ends(records["t_us"]))
     inside = pl.col(event_time_of(source.schema)).is_between(first, last)
@@ -104,6 +103,28 @@ def measure_performance(
         k=project.model(version.model).precision_at,
         expected=bundle.expected.metrics,
         learnt_until=wiring.snapshots.load(version.dataset).recipe.boundaries.validation_end,
+    )
+
+
+def _nothing_answered(wiring: Wiring, version: ModelVersion, *, bounded: bool) -> NotFoundError:
+    """Return why there is nothing to measure: the version answered nothing yet, or at another time."""
+    times = pl.Series([], dtype=pl.Int64)
+    if wiring.lake.version(PREDICTIONS) is not None:
+        own = (pl.col("model") == version.model) & (pl.col("version") == version.number)
+        times = wiring.lake.read(PREDICTIONS, ["t_us"], where=own)["t_us"]
+    if not len(times) or not bounded:
+        return NotFoundError(
+            f"{version.name} has answered nothing yet.",
+            at=version.name,
+            hint=f"predict stored events, `holdfast predict {version.model} --since ... --until ...`, "
+            "or let it answer live, `holdfast serve`",
+        )
+    first, last = (format_instant(at)[:10] for at in _ends(times))
+    return NotFoundError(
+        f"{version.name} has answered nothing in this interval.",
+        at=version.name,
+        has=(f"{len(times):,} answers about events of {first} to {last}",),
+        hint="--since and --until are times of the events, --until is exclusive",
     )
 
 

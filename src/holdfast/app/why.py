@@ -89,7 +89,7 @@ def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = 
             f"but {version.name} is bundle {short(version.bundle, 12)}.",
             at=f"{PREDICTIONS}.{record.prediction_id}",
         )
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     rows: dict[str, dict[Any, dict[str, Any]]] = {}
     events: dict[str, dict[str, int]] = {}
     for view in bundle.plan.views:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from holdfast.app.serve import LiveService
-from holdfast.server.errors import problem_body
+from holdfast.server.errors import answer_to, problem_body
 from holdfast.server.hot import EVENTS_ROUTE, PREDICT_ROUTE, HotRoutes
 from holdfast.server.metrics import Metrics
 from holdfast.server.schemas import ERROR_SCHEMA, answer_schema, row_schema
@@ -45,6 +45,11 @@ def create_app(service: LiveService, metrics: Metrics, *, access_log: bool = Fal
                 "HF300", f"there is nothing at `{request.url.path}`.", at="path", hint="see /docs"
             )
         return JSONResponse(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, error: Exception) -> Response:
+        status, content = answer_to(error)
+        return Response(content, status, media_type="application/json")
 
     @app.get("/livez", summary=ROUTES["GET /livez"])
     async def livez() -> dict[str, str]:
