@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from holdfast.cli.common import HERE, By, Folder, Json, Model, Number
 from holdfast.cli.common import open_workspace as _open
@@ -18,8 +19,19 @@ from holdfast.cli.live import live
 if TYPE_CHECKING:
     from holdfast.project.plan import Plan
 
+class _Commands(typer.core.TyperGroup):
+    """Lists each command with its whole first sentence, wrapped where it is long."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(500)) for name, command in found if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="holdfast",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

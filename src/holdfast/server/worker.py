@@ -55,7 +55,7 @@ class Options:
     slot : which worker of how many this is, from 0
     metrics : folder in which workers share their counts
     connections : open at the same time; those beyond are refused
-    parent : process that started this one; without it this one ends, even if it was gone before the first look
+    parent : process that started this one; without it this one ends, however early it went
     """
 
     folder: str
