@@ -9,6 +9,7 @@ import pytest
 from tests.commands import holdfast
 
 from holdfast.kernel.errors import HoldfastError, NotFoundError, RefusedError, UnavailableError
+from holdfast.kernel.time import DAY, parse_instant
 
 
 def test_failed_training_is_in_the_history_with_its_traceback(world: Any) -> None:
@@ -30,7 +31,7 @@ def test_failed_training_is_in_the_history_with_its_traceback(world: Any) -> Non
 
 
 def test_plan_says_that_apply_would_refuse(world: Any) -> None:
-    world.edit(("terminal_id: str", "terminal_id: int"))
+    world.edit(("amount: Decimal = hf.field(scale=2", "amount: Decimal = hf.field(scale=3"))
 
     planned, applied = (holdfast(verb, cwd=world.folder) for verb in ("plan", "apply"))
 
@@ -75,8 +76,9 @@ def test_errors_are_json_where_json_was_asked_for(world: Any) -> None:
 
 
 def test_champion_that_knows_the_test_rows_is_no_measure(world: Any) -> None:
-    trained = world.open().train("fraud", seed=3, by="eva", as_of=world.since)
-    earlier = world.open().train("fraud", seed=3, by="eva", as_of="2026-03-19T00:00:00Z")
+    as_of = parse_instant(world.since) - 4 * DAY
+    trained = world.open().train("fraud", seed=3, by="eva")
+    earlier = world.open().train("fraud", seed=3, by="eva", as_of=as_of)
 
     relative = [g for g in trained.run.gates if g.gate.relative]
     assert {g.outcome for g in relative} == {"passed"}
@@ -107,10 +109,12 @@ def test_performance_says_when_there_are_answers(world: Any) -> None:
 
 
 def test_label_source_without_rows_is_named(world: Any) -> None:
-    lake = world.open().wiring.lake
-    lake.reset("chargebacks", lake.read("chargebacks").clear())
+    shutil.rmtree(world.folder / ".holdfast")
+    workspace = world.open()
+    workspace.apply(by="eva")
+    workspace.ingest("transactions", [world.folder / "events" / "from-0" / "transactions"])
 
     with pytest.raises(HoldfastError) as refused:
-        world.open().train("fraud", seed=1, by="eva")
+        workspace.train("fraud", seed=1, by="eva")
 
     assert "ingest `chargebacks`" in refused.value.problem.hint
