@@ -7,7 +7,7 @@ A project without that file has the system's clock.
     python traffic.py clock --day 81
     python traffic.py payments --hours 12
     python traffic.py reports --days 8
-    python traffic.py load --seconds 20
+    python traffic.py load
 """
 
 from __future__ import annotations
@@ -159,22 +159,30 @@ def reports(service: Service, days: int, cards: int, seed: int) -> None:
     print(f"{reported:,} chargebacks reported", _now(), sep="\n")
 
 
-def load(service: Service, seconds: float, cards: int, seed: int) -> None:
-    """Send payments without a pause, all of them made now."""
+def load(service: Service, cards: int, seed: int) -> None:
+    """Send payments without a pause, all of them made now, until Ctrl-C."""
     clock = Wiring(HERE).clock
     day = (clock.now_us() - EPOCH_US) // DAY * DAY + EPOCH_US
     rows = list(World(day, day + DAY, cards, seed).between("payments", day, day + DAY))
-    answers, ends = Answers(), time.monotonic() + seconds
+    answers, ending = Answers(), threading.Event()
 
     def send(client: int) -> None:
         n = client
-        while time.monotonic() < ends:
+        while not ending.is_set():
             now = datetime.fromtimestamp(clock.now_us() / 1e6, UTC)
             answers.ask(service, rows[n % len(rows)] | {"tx_id": f"load-{day}-{n}", "at": _plain(now)})
             n += CLIENTS
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(send, range(CLIENTS)))
+    print(f"{CLIENTS} clients ask, until Ctrl-C", flush=True)
+    threads = [threading.Thread(target=send, args=(client,)) for client in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        ending.wait()
+    except KeyboardInterrupt:
+        ending.set()
+    for thread in threads:
+        thread.join()
     print(*answers.lines(), sep="\n")
 
 
@@ -206,7 +214,6 @@ def main() -> None:
     add("--day", type=int, default=60, metavar="N", help="clock: the day that begins now (default: 60)")
     add("--hours", type=int, default=12, metavar="N", help="payments: how many hours (default: 12)")
     add("--days", type=int, default=8, metavar="N", help="reports: how many days (default: 8)")
-    add("--seconds", type=float, default=20.0, metavar="N", help="load: for how long (default: 20)")
     add("--lose-country", type=float, default=0.0, metavar="SHARE", help="payments that lose their country")
     add("--cards", type=int, default=1000, metavar="N", help="as the simulator was told (default: 1000)")
     add("--seed", type=int, default=7, metavar="N", help="as the simulator was told (default: 7)")
@@ -221,7 +228,7 @@ def main() -> None:
         case "reports":
             reports(service, chosen.days, chosen.cards, chosen.seed)
         case "load":
-            load(service, chosen.seconds, chosen.cards, chosen.seed)
+            load(service, chosen.cards, chosen.seed)
 
 
 if __name__ == "__main__":
