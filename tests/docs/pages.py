@@ -1,7 +1,7 @@
 """Reads pages of the documentation and runs what they show, as a reader would type it.
 
 A ``console`` block holds commands, the lines that begin with ``$ ``, and below a command lines of its output.
-Each shown line has to be in the output, in order; ``...`` stands for anything, and runs of blanks count as one.
+Each shown line has to be in the output, in order; ``...`` stands for anything, blanks count as one.
 An HTML comment in front of a block says what the reader does beside it:
 
 * ``<!-- status: 1 -->``: the last command of the block is refused with this exit status
@@ -59,7 +59,13 @@ def blocks(page: str) -> list[Block]:
         if match["language"] or match["mark"] == "stop":
             line = text.count("\n", 0, match.start("body") if match["language"] else match.start()) + 1
             found.append(
-                Block(line, match["language"] or "", match["body"] or "", match["mark"] or "", match["say"] or "")
+                Block(
+                    line,
+                    match["language"] or "",
+                    match["body"] or "",
+                    match["mark"] or "",
+                    match["say"] or "",
+                )
             )
     return found
 
@@ -167,7 +173,8 @@ class Background:
     def __init__(self, command: str, terminal: Terminal, ready: str, within_s: float = 120) -> None:
         self.said: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _LISTENING, f"exec {command}"], cwd=terminal.folder, env=terminal.environment(),
+            [sys.executable, "-c", _LISTENING, f"exec {command}"],
+            cwd=terminal.folder, env=terminal.environment(),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import DOCS, ROOT, blocks
 
 import holdfast as hf
-from tests.docs.pages import DOCS, ROOT, blocks
 
 FRAUD = (ROOT / "src/holdfast/app/examples/fraud/project.py").read_text(encoding="utf-8")
 HEAD = FRAUD.partition("@project.view")[0]
@@ -74,9 +74,15 @@ def test_feature_is_added_as_the_page_says(after_first_part):
     project = after_first_part.folder / "project.py"
     text = project.read_text()
     view, features = python_of("how-to/add-a-feature.md").split("@project.features")
-    old_view = text[text.index("@project.view(transactions, entity=card)") : text.index("@project.view(transactions, entity=device)")]
+    old_view = text[
+        text.index("@project.view(transactions, entity=card)") : text.index(
+            "@project.view(transactions, entity=device)"
+        )
+    ]
     old_features = text[text.index("@project.features") : text.index("@project.model")]
-    project.write_text(text.replace(old_view, view).replace(old_features, "@project.features" + features + "\n\n"))
+    project.write_text(
+        text.replace(old_view, view).replace(old_features, "@project.features" + features + "\n\n")
+    )
 
     after_first_part.run_page("how-to/add-a-feature.md")
 

@@ -1,16 +1,17 @@
-"""Every link inside the repository leads somewhere: pages, anchors, files, pictures; nothing outside is asked."""
+"""Links inside the repository lead somewhere: pages, anchors, files, pictures. Nothing outside is asked."""
 
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-
 from tests.docs.pages import DOCS, ROOT
 
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 
-_CODE = re.compile(r"^(`{3,})(?!\{).*?^\1", re.MULTILINE | re.DOTALL)  # directives stay: {figure} names a file
+_CODE = re.compile(
+    r"^(`{3,})(?!\{).*?^\1", re.MULTILINE | re.DOTALL
+)  # directives stay: {figure} names a file
 _SPAN = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _DOC = re.compile(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`")
@@ -69,7 +70,9 @@ def test_every_page_of_the_site_is_in_a_table_of_contents():
     listed = {DOCS / "index.md", DOCS / "explanation/decisions/template.md"}
     for page in DOCS.rglob("*.md"):
         for tree in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
-            entries = [line.strip() for line in tree.splitlines() if line.strip() and not line.startswith(":")]
+            entries = [
+                line.strip() for line in tree.splitlines() if line.strip() and not line.startswith(":")
+            ]
             for entry in entries:
                 listed |= set(page.parent.glob(f"{entry}.md"))
 

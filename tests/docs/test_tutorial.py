@@ -1,7 +1,6 @@
-"""The tutorial is typed as it stands, in an empty folder: every command, and every line of output it shows."""
+"""The tutorial is typed as it stands in an empty folder: each command, and each line of output it shows."""
 
 import pytest
-
 from tests.docs.pages import blocks, first_missing
 
 

@@ -91,7 +91,9 @@ class Answers:
         """Return what to say at the end."""
         by_version = ", ".join(f"{n:,} by {name}" for name, n in sorted(self.versions.items()))
         failed = ", ".join(f"{n} {name}" for name, n in self.failures.most_common(3))
-        lines = [f"{len(self.seconds):,} answered ({by_version or '-'}), {self.failures.total()} failed {failed}"]
+        lines = [
+            f"{len(self.seconds):,} answered ({by_version or '-'}), {self.failures.total()} failed {failed}"
+        ]
         if self.seconds:
             p50, p99 = np.quantile(self.seconds, [0.5, 0.99]) * 1000
             lines.append(f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, as {CLIENTS} clients saw it")
