@@ -19,6 +19,7 @@ from holdfast.cli.live import live
 if TYPE_CHECKING:
     from holdfast.project.plan import Plan
 
+
 class _Commands(typer.core.TyperGroup):
     """Lists each command with its whole first sentence, wrapped where it is long."""
 
