@@ -78,6 +78,7 @@ class Answers:
         except (OSError, http.client.HTTPException) as error:
             with self._lock:
                 self.failures[type(error).__name__] += 1
+            time.sleep(0.1)
             return
         with self._lock:
             if status != 200:
@@ -180,7 +181,8 @@ def load(service: Service, cards: int, seed: int) -> None:
     for thread in threads:
         thread.start()
     try:
-        ending.wait()
+        while not ending.wait(0.2):  # a wait without end may not notice Ctrl-C
+            pass
     except KeyboardInterrupt:
         ending.set()
     for thread in threads:
