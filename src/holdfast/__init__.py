@@ -17,7 +17,7 @@ _HOMES = {
     "holdfast.project.definition": (
         "Approval", "Bands", "Canary", "Choice", "Cost", "Entity", "Event", "Float", "Forecast", "Holdout",
         "Int", "Label", "Objectives", "Project", "SeasonalNaive", "Spine", "TimeSplit", "arrival_time",
-        "champion", "constant", "errors", "event_id", "event_time", "field", "kpi", "metric", "p99",
+        "baseline", "champion", "constant", "errors", "event_id", "event_time", "field", "kpi", "metric", "p99",
         "prediction_shift", "previous", "rules", "supersedes",
     ),
 }  # fmt: skip

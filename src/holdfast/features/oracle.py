@@ -200,7 +200,9 @@ def features_of(
     for view in plan.views:
         key = [spine_row[name] for name in view.entity.key]
         rows = rows_by_source.get(view.source, ())
-        row |= measures_of(view, plan.sources[view.source], rows, key, t, known_at, max_batch)
+        target = plan.time_of(view)
+        at = t if target is None else spine_row[target]
+        row |= measures_of(view, plan.sources[view.source], rows, key, at, known_at, max_batch)
 
     def value(expr: Expr) -> float | None:
         return evaluate_expression(expr, row, plan.vocabularies, scales_of(plan.schema))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from holdfast.datasets.spine import Grid
+from holdfast.datasets.spine import AT, HORIZON, TARGET, Grid
 from holdfast.events.entity import Entity
 from holdfast.features.view import Feature, FeatureSet, Measure, View, is_text
 from holdfast.features.window import Window, default_hop
@@ -272,7 +272,16 @@ def _grid(out: Compilation, spine: d.Spine, views: Collection[d.ViewHandle], at:
             has=schema.names,
             hint=did_you_mean(key, schema.names),
         )
-    if absent or len(found) < len(entities) or not every:
+    taken = [(e.name, key) for e in found for key in e.key if key in (AT, HORIZON, TARGET)]
+    for entity_name, key in taken:
+        out.report(
+            "HF101",
+            f"entity `{entity_name}` has key `{key}`, which a row of a spine has of its own.",
+            at,
+            place=spine.place,
+            hint="rename the column",
+        )
+    if absent or taken or len(found) < len(entities) or not every:
         return None
     name = "_".join([*(entity.name for entity in found), "every", str(spine.every)])
     grid = Grid(name, source, found, every, spine.include_zero)
@@ -366,7 +375,9 @@ class _Resolver:
         self.texts |= {name for name in readable if columns[name].type == "string"}
         if table.valid is not None:
             end = col(f"{table.name}.{table.valid[1]}")
-            now = col(next(c.name for c in self.columns.values() if c.role == "event_time"))
+            role = "target_time" if table.known_ahead else "event_time"
+            times = {c.role: c.name for c in self.columns.values()}
+            now = col(times.get(role, times["event_time"]))
             holds = Expr("or", (Expr("is_missing", (end,)), Expr("gt", (end, now))))
             self.holds.update(dict.fromkeys(readable, holds))
 
