@@ -48,7 +48,9 @@ def _root(
 def init(
     template: Annotated[
         str,
-        typer.Argument(help="`fraud`: a complete example. `bookings`: real data. `demand`: forecasts. `blank`: an empty project."),
+        typer.Argument(
+            help="`fraud`: a complete example. `bookings`: real data. `demand`: forecasts. `blank`: empty."
+        ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must not hold anything yet.")],
 ) -> None:

@@ -65,8 +65,8 @@ def materialize(
     Parameters
     ----------
     spine
-        (n,) rows in any order: the columns the plan reads, `_t` and `_known_at` in microseconds. What is known
-        ahead is read at the instant a row is about, where its schema has one, as known at `_known_at`.
+        (n,) rows in any order: the columns the plan reads, `_t` and `_known_at` in microseconds. What is
+        known ahead is read at the instant a row is about, where its schema has one, as known at `_known_at`.
     versions
         Version of a source's table to read; the latest where none is named.
     max_batch
@@ -134,7 +134,7 @@ def texts_as_known(
         for view in plan.views
         if (kept := tuple(measure for measure in view.measures if measure.name in wanted))
     ]
-    columns = {}
+    columns: dict[str, pl.Series] = {}
     for together, rows in _by_time(plan, views, spine):
         events = _read_all(together, plan.sources, rows, lake, versions, None)
         columns |= _texts(together, measures_as_known(together, plan.sources, rows, events), events)

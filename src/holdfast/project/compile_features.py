@@ -15,7 +15,7 @@ from holdfast.features.view import Feature, FeatureSet, Measure, View, is_text
 from holdfast.features.window import Window, default_hop
 from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.expr import Expr, col, const
-from holdfast.kernel.schema import Column
+from holdfast.kernel.schema import Column, Schema
 from holdfast.project import definition as d
 from holdfast.project.capture import MeasureTerm, Row, Term
 from holdfast.project.compilation import Compilation
@@ -375,9 +375,8 @@ class _Resolver:
         self.texts |= {name for name in readable if columns[name].type == "string"}
         if table.valid is not None:
             end = col(f"{table.name}.{table.valid[1]}")
-            role = "target_time" if table.known_ahead else "event_time"
-            times = {c.role: c.name for c in self.columns.values()}
-            now = col(times.get(role, times["event_time"]))
+            row = Schema(self.spine, tuple(self.columns.values()))
+            now = col(_time_of_validity(row, known_ahead=table.known_ahead).name)
             holds = Expr("or", (Expr("is_missing", (end,)), Expr("gt", (end, now))))
             self.holds.update(dict.fromkeys(readable, holds))
 
@@ -482,6 +481,13 @@ class _Resolver:
             if any(measure.name == name for measure in view.measures):
                 return f"add view `{view.name}` to @project.features(...)"
         return ""
+
+
+def _time_of_validity(row: Schema, *, known_ahead: bool) -> Column:
+    """Return the column at whose instant it is asked whether a row of a table holds."""
+    time = row.event_time
+    assert time is not None, f"rows of `{row.name}` have no time"
+    return (row.target_time or time) if known_ahead else time
 
 
 def _depth(expr: Expr) -> int:

@@ -230,8 +230,8 @@ class Choice:
 class Forecast:
     """How far a model over a `Spine` looks ahead: every row of it becomes one for each horizon.
 
-    A row then has ``at``, its origin; ``horizon``, from 1; and ``target``, the instant at which the step it is
-    about begins, ``at + (horizon - 1) * every``. Its label is that of the step; its features are what was
+    A row then has ``at``, its origin; ``horizon``, from 1; and ``target``, the instant at which the step it
+    is about begins, ``at + (horizon - 1) * every``. Its label is that of the step; its features are what was
     known at the origin, and of tables with ``known_ahead=True`` what was known then of the target.
 
     Parameters
@@ -250,8 +250,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class SeasonalNaive:
-    """Baseline over a `Spine`: the label one season before, as known at the origin; the last season known is
-    repeated over all horizons."""
+    """Baseline over a `Spine`: the label one season before, as known at the origin.
+
+    The last season that is over at the origin is repeated over all horizons.
+    """
 
     season: Any
 

@@ -248,6 +248,17 @@ class _Checks:
                 f"{format_duration(grid.every)}.",
                 at,
             )
+        for name in self.project.feature_sets[model.features].views:
+            table = self.project.tables.get(name)
+            if table is not None and table.known_ahead and table.schema.arrival_time is None:
+                self.out.report(
+                    "HF109",
+                    f"`{model.name}` looks ahead into table `{name}`, whose rows do not say when they were "
+                    "announced; they are taken as known from their begin on, never ahead.",
+                    f"tables.{name}",
+                    hint="add a column announced_at: datetime = hf.arrival_time()",
+                    severity="warning",
+                )
         if forecast.quantiles:
             self.out.report(
                 "HF113",

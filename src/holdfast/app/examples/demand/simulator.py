@@ -10,11 +10,9 @@ Every fourth item sells on few days only, and on those in small numbers. Two ite
 shops in the course of the time. Promotions last a week from a Thursday on; most are planned six weeks ahead,
 some are decided a week before. A day without sales has no row.
 
-**Determinism.** All randomness is keyed by (seed, purpose, day or item) and drawn as plain uniforms: days 0-60
-followed by days 60-67 are days 0-67 cut in two.
+**Determinism.** All randomness is keyed by (seed, purpose, day or week) and drawn as plain uniforms: days
+0-60 followed by days 60-67 are days 0-67 cut in two.
 """
-
-from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
