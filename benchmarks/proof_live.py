@@ -96,6 +96,12 @@ def _command(pid: int) -> list[str]:
         return []
 
 
+def left_running(folder: Path) -> list[int]:
+    """Return processes that still work for the project after everything was ended."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and any(str(folder) in word for word in _command(pid))]
+
+
 def disturb(everything: Everything, draw: random.Random, seconds: float) -> Counter[str]:
     """Kill at random moments for a while; return how often each kind of process was hit."""
     killed = Counter[str]()
@@ -182,6 +188,7 @@ def prove(folder: Path, seed: int, minutes: float, factor: float) -> bool:
         client.join()
     settle(workspace, ledger)
     stopped = everything.stop()
+    left = left_running(folder)
     lost, doubled = count_events(workspace, ledger)
     without, repeated = count_records(workspace, ledger)
     blobs, wrong = count_blobs(workspace)
@@ -207,11 +214,12 @@ def prove(folder: Path, seed: int, minutes: float, factor: float) -> bool:
         ("predictions_inexact_head", found.inexact_head),
         ("predictions_without_state", found.without_state),
         ("predictions_not_settled", found.pending),
+        ("processes_left_running", len(left)),
     ]
     report("proof", rows, title="kill -9 of worker and serving processes")
     for difference in found.differences[:5]:
         print(difference)
-    bad = (lost, doubled, without, repeated, wrong, found.values_differing, found.pending, stopped)
+    bad = (lost, doubled, without, repeated, wrong, found.values_differing, found.pending, left, stopped)
     return not any(bad) and found.predictions > 0
 
 

@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+
+REMEDIES: dict[str, list[str]] = tomllib.loads((FOLDER / "remedies.toml").read_text(encoding="utf-8"))
+"""Usual cause of each error, and what helps."""
 
 
 def errors_page() -> str:
@@ -38,8 +42,11 @@ def errors_page() -> str:
         "```",
     ]
     for prefix, title in groups.items():
-        lines += ["", f"## {title}", "", "| code | meaning |", "|---|---|"]
-        lines += [f"| `{code}` | {meaning} |" for code, meaning in CODES.items() if code.startswith(prefix)]
+        lines += ["", f"## {title}", "", "| code | meaning | usual cause | what helps |", "|---|---|---|---|"]
+        for code, meaning in CODES.items():
+            if code.startswith(prefix):
+                cause, remedy = REMEDIES.get(code, ("", ""))
+                lines.append(f"| `{code}` | {meaning} | {cause} | {remedy} |")
     return "\n".join(lines) + "\n"
 
 

@@ -40,3 +40,33 @@ def test_every_error_code_used_in_the_source_is_in_the_table():
     }
 
     assert used <= set(CODES)
+
+
+def test_every_error_code_has_a_cause_and_a_remedy():
+    from holdfast.kernel.errors import CODES
+
+    assert set(GENERATOR.REMEDIES) == set(CODES)
+    assert all(len(said) == 2 and all(said) for said in GENERATOR.REMEDIES.values())
+
+
+def test_every_public_name_has_a_docstring_of_its_own():
+    import holdfast as hf
+
+    page = GENERATOR.python_page()
+    for name in hf.__all__:
+        value = getattr(hf, name)
+        assert f"\n## {name}\n" in page
+        assert value.__doc__, name
+        assert not value.__doc__.startswith(f"{name}("), f"{name} has only what a dataclass writes by itself"
+        for method, function in vars(value).items() if isinstance(value, type) else ():
+            if not method.startswith("_") and callable(function):
+                assert function.__doc__, f"{name}.{method}"
+
+
+def test_every_command_shows_an_example():
+    shown = GENERATOR.cli_page().split("\n## holdfast ")[1:]
+
+    assert len(shown) > 15
+    for help_ in shown:
+        name = help_.partition("\n")[0]
+        assert f"Example: holdfast {name}" in help_, name

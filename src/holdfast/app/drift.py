@@ -31,7 +31,7 @@ def measure_drift(
     rows = pl.DataFrame()
     if lake.version(PREDICTIONS) is not None:
         rows = lake.read(PREDICTIONS, columns, where=where)
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     if rows.height:
         asked = (pl.col("plan") == bundle.plan.fingerprint) & (pl.col("known_batch").list.len() > 0)
         rows = rows.filter(asked).sort("answered_us").unique("key", keep="first", maintain_order=True)

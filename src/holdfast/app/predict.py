@@ -17,6 +17,7 @@ from holdfast.events.source import ARRIVED, Source
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import NotFoundError, UnavailableError, UsageError
 from holdfast.kernel.ports import Progress
+from holdfast.kernel.time import format_instant
 from holdfast.monitoring.performance import Performance, measure
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.version import ModelVersion
@@ -39,7 +40,7 @@ def predict_interval(
 ) -> PredictReport:
     """Predict the stored rows of an interval with one version."""
     _demand_interval(since, until)
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     spine = _rows_of(bundle, project)
     name = spine.name if isinstance(spine, Source) else spine.source.name
     if wiring.lake.version(name) is None:
@@ -85,10 +86,8 @@ def measure_performance(
     if until is not None:
         where &= pl.col("t_us") < until
     if lake.version(PREDICTIONS) is None or (records := lake.read(PREDICTIONS, where=where)).height == 0:
-        raise NotFoundError(
-            f"{version.name} has answered nothing in this interval.", hint=f"holdfast predict {version.model}"
-        )
-    bundle = wiring.open_bundle(version.bundle)
+        raise _nothing_answered(wiring, version, bounded=since is not None or until is not None)
+    bundle = wiring.open_version(version)
     label, spine = bundle.manifest.label, _rows_of(bundle, project)
     outcomes_source = project.source(label.source)
     outcomes = lake.read(label.source, [*outcomes_source.schema.names, ARRIVED])
@@ -153,7 +152,7 @@ def write_answers(wiring: Wiring, version: ModelVersion, report: PredictReport, 
     """
     if path.suffix not in (".parquet", ".csv"):
         raise UsageError(f"{path.name!r} is neither .parquet nor .csv.", hint="name the file by its format")
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     where = (pl.col("model") == version.model) & (pl.col("version") == version.number)
     if report.since is not None:
         where &= pl.col("t_us") >= report.since
@@ -184,6 +183,28 @@ def write_answers(wiring: Wiring, version: ModelVersion, report: PredictReport, 
     except OSError as error:
         raise UnavailableError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
     return frame.height
+
+
+def _nothing_answered(wiring: Wiring, version: ModelVersion, *, bounded: bool) -> NotFoundError:
+    """Return why there is nothing to measure: the version answered nothing yet, or at another time."""
+    times = pl.Series([], dtype=pl.Int64)
+    if wiring.lake.version(PREDICTIONS) is not None:
+        own = (pl.col("model") == version.model) & (pl.col("version") == version.number)
+        times = wiring.lake.read(PREDICTIONS, ["t_us"], where=own)["t_us"]
+    if not len(times) or not bounded:
+        return NotFoundError(
+            f"{version.name} has answered nothing yet.",
+            at=version.name,
+            hint=f"predict stored events, `holdfast predict {version.model} --since ... --until ...`, "
+            "or let it answer live, `holdfast serve`",
+        )
+    first, last = (format_instant(at)[:10] for at in _ends(times))
+    return NotFoundError(
+        f"{version.name} has answered nothing in this interval.",
+        at=version.name,
+        has=(f"{len(times):,} answers about events of {first} to {last}",),
+        hint="--since and --until are times of the events, --until is exclusive",
+    )
 
 
 def _ends(instants: pl.Series) -> tuple[int, int]:

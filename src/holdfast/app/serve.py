@@ -19,7 +19,7 @@ from holdfast.app.wire import Wiring
 from holdfast.events.contract import compile_rules
 from holdfast.events.journal import Durability
 from holdfast.events.row import RowJudge, Stored
-from holdfast.kernel.errors import HoldfastError
+from holdfast.kernel.errors import HoldfastError, RefusedError
 from holdfast.kernel.ids import from_data
 from holdfast.kernel.ports import Clock
 from holdfast.kernel.schema import Column
@@ -340,7 +340,10 @@ class LiveService:
 
         loaded = self._loaded.pop(version.bundle, None)
         if loaded is None:
-            bundle = open_bundle(self.wiring.bundles.load(version.bundle), (LightGBMRows(),))
+            try:
+                bundle = open_bundle(self.wiring.bundles.load(version.bundle), (LightGBMRows(),))
+            except RefusedError as error:
+                raise error.within(version.name) from error
             loaded = _Loaded(bundle, cast("RowPredictor", bundle.predictor))
         self._loaded[version.bundle] = loaded
         while len(self._loaded) > KEPT_BUNDLES:

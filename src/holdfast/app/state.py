@@ -45,7 +45,7 @@ def applied_definition(wiring: Wiring) -> Definition:
         If nothing was applied yet (HF404).
     """
     found = None
-    if wiring.settings.meta.exists():
+    if wiring.has_metadata():
         registry = wiring.registry
         entry = registry.last_entry("apply")
         found = None if entry is None else registry.current_definition(entry.subject)
@@ -86,7 +86,7 @@ def wanted_state(wiring: Wiring, project: CompiledProject) -> StatePlan:
         in_use = [v for v in versions if v.state == "champion"]
         for version in {v.number: v for v in (*in_use, *versions[-KEPT_VERSIONS:])}.values():
             try:
-                plan = wiring.open_bundle(version.bundle).plan
+                plan = wiring.open_version(version).plan
             except HoldfastError as error:
                 LOGGER.warning("%s is left out of the online state: %s", version.name, error.problem.message)
                 continue

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +19,20 @@ from holdfast.datasets.snapshot import PART, ROW_PREFIX, Snapshot
 from holdfast.datasets.spine import AT, HORIZON, KNOWN_AT, ROW_KEY, TARGET, T, event_id_of, event_time_of
 from holdfast.features.materialize import materialize
 from holdfast.features.view import FeaturePlan
-from holdfast.kernel.errors import RefusedError
+from holdfast.kernel.errors import HoldfastError, RefusedError, UsageError
 from holdfast.kernel.ids import to_data
 from holdfast.kernel.ports import Progress
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.lookup import get_version
 from holdfast.registry.register import register
 from holdfast.serving.ports import PREDICTIONS
+from holdfast.training.run import environment_id, run_id
 from holdfast.training.train import ChampionOnTest, train
+
+RUNS = Path(".holdfast", "runs")
+"""Folder of what failed runs raised, below the project's folder."""
+MOST_REASON = 2_000
+"""Greatest length of the message that the history keeps of a failed run."""
 
 
 def build_dataset(
@@ -78,25 +87,38 @@ def train_model(
     on_test = None
     if champion is not None and champion.version is not None:
         on_test = _champion_on_test(wiring, name, champion.version, snapshot)
-    result = train(
+    environment, code = describe_environment(), code_fingerprint(wiring.settings.folder)
+    begun = run_id(
         model,
-        function,
-        snapshot,
-        policy=release.decision,
-        gates=release.gates,
-        formats=wiring.formats,
-        bundles=wiring.bundles,
+        project=project.fingerprint,
+        dataset=snapshot.id,
+        params={**model.params, **params},
         seed=seed,
+        environment=environment_id(environment),
+        code=code,
         author=author,
         started_us=started,
-        elapsed=lambda: wiring.clock.now_us() - started,
-        environment=describe_environment(),
-        code=code_fingerprint(wiring.settings.folder),
-        project=project.fingerprint,
-        params=params,
-        champion=on_test,
-        progress=progress,
     )
+    with _failure_recorded(wiring, name, begun, author, {"dataset": snapshot.id, "seed": seed}):
+        result = train(
+            model,
+            function,
+            snapshot,
+            policy=release.decision,
+            gates=release.gates,
+            formats=wiring.formats,
+            bundles=wiring.bundles,
+            seed=seed,
+            author=author,
+            started_us=started,
+            elapsed=lambda: wiring.clock.now_us() - started,
+            environment=environment,
+            code=code,
+            project=project.fingerprint,
+            params=params,
+            champion=on_test,
+            progress=progress,
+        )
     run = result.run
     failed = [g.gate.describe() for g in run.gates if g.outcome == "failed"]
     with registry.transaction() as work:
@@ -130,6 +152,48 @@ def train_model(
     return Trained(run, snapshot.describe(), outcome.version, outcome.message, approvers)
 
 
+@contextmanager
+def _failure_recorded(
+    wiring: Wiring, model: str, run: str, author: str, evidence: Mapping[str, Any]
+) -> Iterator[None]:
+    """Put a run that fails into the history, and what the user's code raised into a file."""
+    try:
+        yield
+    except UsageError:
+        raise  # nothing was begun
+    except HoldfastError as error:
+        found = error.problem
+        kept = {"model": model, **evidence, "code": found.code, "at": found.at, "place": found.place}
+        if error.__cause__ is not None:
+            path = wiring.settings.folder / RUNS / f"{run}.txt"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+                kept["traceback"] = str(RUNS / path.name)
+            except OSError as refused:  # what failed is told all the same
+                kept["traceback"] = f"could not be written: {refused}"
+        registry = wiring.registry
+        with registry.transaction() as work:
+            work.append(
+                at_us=wiring.clock.now_us(),
+                actor=author,
+                action="train",
+                subject=run,
+                reason=f"failed: {found.message}"[:MOST_REASON],
+                evidence=kept,
+            )
+        if "traceback" not in kept:
+            raise
+        raise type(error)(
+            found.message,
+            code=found.code,
+            at=found.at,
+            place=found.place,
+            has=found.has,
+            hint=f"the whole traceback: {kept['traceback']}",
+        ) from error.__cause__
+
+
 def _refuse_unbuilt(project: CompiledProject, name: str) -> None:
     model = project.model(name)
     if model.forecast is not None and model.forecast.quantiles:
@@ -154,7 +218,7 @@ def _decisions(wiring: Wiring, model: str) -> pl.DataFrame | None:
 def _champion_on_test(wiring: Wiring, model: str, number: int, snapshot: Snapshot) -> ChampionOnTest:
     """Score the candidate's test rows with the champion, by the champion's own features."""
     version = get_version(wiring.registry, model, number)
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     plan, own = bundle.plan, snapshot.recipe.plan
     if plan.features.spine != own.features.spine:
         raise RefusedError(
@@ -167,7 +231,8 @@ def _champion_on_test(wiring: Wiring, model: str, number: int, snapshot: Snapsho
     test = snapshot.frame.filter(pl.col(PART) == "test")
     rows = _events_of(wiring, plan, snapshot, test) if own.schema.event_id else _grid_rows(test)
     x = materialize(plan, rows, wiring.lake, versions=snapshot.recipe.tables)
-    return ChampionOnTest(version.name, np.asarray(bundle.predictor.predict(x)))
+    learnt_until = wiring.snapshots.load(version.dataset).recipe.boundaries.validation_end
+    return ChampionOnTest(version.name, np.asarray(bundle.predictor.predict(x)), learnt_until)
 
 
 def _grid_rows(test: pl.DataFrame) -> pl.DataFrame:

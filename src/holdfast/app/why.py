@@ -62,7 +62,7 @@ def find_record(wiring: Wiring, prediction_id: str, version: int | None = None) 
     if wiring.lake.version(PREDICTIONS) is not None:
         rows = wiring.lake.read(PREDICTIONS, where=pl.col("prediction_id").str.starts_with(prediction_id))
     if rows.height == 0:
-        hint = "`holdfast predict` prints ids; so does every answer"
+        hint = "`holdfast predict` prints ids; so does every answer, found here some seconds later"
         raise NotFoundError(f"no prediction has the id {prediction_id!r}.", hint=hint)
     ids = rows["prediction_id"].unique().sort().to_list()
     if len(ids) > 1:
@@ -89,7 +89,7 @@ def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = 
             f"but {version.name} is bundle {short(version.bundle, 12)}.",
             at=f"{PREDICTIONS}.{record.prediction_id}",
         )
-    bundle = wiring.open_bundle(version.bundle)
+    bundle = wiring.open_version(version)
     rows: dict[str, dict[Any, dict[str, Any]]] = {}
     events: dict[str, dict[str, int]] = {}
     for view in bundle.plan.views:

@@ -23,7 +23,7 @@ from holdfast.app.config import read_settings
 from holdfast.events.contract import empty_table
 from holdfast.events.ports import Input
 from holdfast.events.source import BATCH, Source
-from holdfast.kernel.errors import ContractError, RefusedError
+from holdfast.kernel.errors import ContractError, RefusedError, UnavailableError
 from holdfast.kernel.ports import Clock
 from holdfast.training.bundle import Bundle, open_bundle
 from holdfast.training.ports import ModelFormat
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.adapters.journal import JournalFolder
     from holdfast.adapters.lmdb import LmdbOnline
     from holdfast.adapters.sql.registry import SqlRegistry
+    from holdfast.registry.version import ModelVersion
 
 LOGGER = logging.getLogger("holdfast")
 
@@ -127,6 +128,38 @@ class Wiring:
     def holds_rows(self, table: str) -> bool:
         """Whether a table exists and has rows."""
         return self.lake.version(table) is not None and self.lake.read(table, [BATCH]).height > 0
+
+    def has_metadata(self) -> bool:
+        """Whether anything was ever applied here.
+
+        Raises
+        ------
+        UnavailableError
+            If the lake holds tables, but what was recorded about them is gone (HF600).
+        """
+        meta = self.settings.meta
+        if meta.exists() and meta.stat().st_size:
+            return True
+        tables = self.lake.tables()
+        if tables:
+            what = "is empty" if meta.exists() else "is missing"
+            raise UnavailableError(
+                f"the metadata {meta.name} {what}, though the lake holds {len(tables)} tables: versions, "
+                "approvals and history cannot be read.",
+                code="HF600",
+                at=str(meta),
+                has=tuple(tables[:8]),
+                hint="restore it from a backup, or check HOLDFAST_META_URL and holdfast.toml; "
+                f"to begin anew, move {self.settings.lake} away as well",
+            )
+        return False
+
+    def open_version(self, version: ModelVersion) -> Bundle:
+        """Return the bundle of a version, every file checked; an error names the version too."""
+        try:
+            return self.open_bundle(version.bundle)
+        except RefusedError as error:
+            raise error.within(version.name) from error
 
     def open_bundle(self, name: str) -> Bundle:
         """Return a bundle, every file checked against its manifest."""

@@ -240,9 +240,7 @@ class Worker:
                 requests_of(self.wiring).answer(build_.asked, {"error": words})
             return
         built = build_.built
-        applier.flush()
-        applier.fold = folder_of(build_.plan)
-        before = applier.adopt(built.writer)
+        before = applier.adopt(built.writer, folder_of(build_.plan))
         self.wiring.online.make_current(built.writer.generation)
         before.close()  # type: ignore[attr-defined]
         remove_old(self.wiring, built.writer.generation, before.generation)  # type: ignore[attr-defined]

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from holdfast.app.load import find_folder, importable, load_project
@@ -121,7 +123,9 @@ class Workspace:
 
     def plan(self) -> Plan:
         """Return what applying the definition would change."""
-        return make_plan(self._recorded(), self.project)
+        plan = make_plan(self._recorded(), self.project)
+        breaking = (c.name for c in plan.changes if c.kind == "source" and c.breaking)
+        return replace(plan, refused=tuple(name for name in breaking if self.wiring.holds_rows(name)))
 
     def apply(self, *, by: str | None = None) -> Plan:
         """Create or evolve tables, record the definition, and return what was changed.
@@ -133,7 +137,7 @@ class Workspace:
         """
         plan, project = self.plan(), self.project
         for change in plan.changes:
-            if change.kind == "source" and change.breaking and self.wiring.holds_rows(change.name):
+            if change.kind == "source" and change.name in plan.refused:
                 raise does_not_fit(change.name, "; ".join(change.notes))
         registry = self.wiring.registry
         registry.upgrade()
@@ -158,7 +162,7 @@ class Workspace:
         return plan
 
     def _recorded(self) -> CompiledProject | None:
-        if not self.wiring.settings.meta.exists():
+        if not self.wiring.has_metadata():
             return None
         found = self.wiring.registry.current_definition(self.project.name)
         return None if found is None else from_data(CompiledProject, found.plan)
@@ -188,13 +192,29 @@ class Workspace:
 
     # --- events ---------------------------------------------------------------------------------------
 
-    def ingest(self, source: str, *paths: str | os.PathLike[str], dry_run: bool = False) -> IngestReport:
-        """Load files, folders or globs into a source, with every row accounted for."""
+    def ingest(
+        self,
+        source: str,
+        *paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        dry_run: bool = False,
+    ) -> IngestReport:
+        """Load files, folders or globs into a source, with every row accounted for.
+
+        Parameters
+        ----------
+        paths : each a place, or several in a list
+
+        Raises
+        ------
+        UsageError
+            If there is none, or something that is no path.
+        """
+        places = _places(paths)
         project = self._applied()
         wiring = self.wiring
         return ingest(
             project.source(source),
-            wiring.inputs([os.fspath(path) for path in paths]),
+            wiring.inputs(places),
             lake=wiring.lake,
             log=wiring.batch_log,
             staging=wiring.staging,
@@ -264,7 +284,7 @@ class Workspace:
         """Return all versions with aliases, approvals and metrics."""
         if model is not None:
             self.project.model(model)
-        if not self.wiring.settings.meta.exists():
+        if not self.wiring.has_metadata():
             return []
         return [self._listed(version) for version in self.wiring.registry.list_versions(model)]
 
@@ -283,7 +303,7 @@ class Workspace:
 
     def history(self, subject: str | None = None) -> History:
         """Return the history of a subject, or all, with its chain verified from the beginning."""
-        if not self.wiring.settings.meta.exists():
+        if not self.wiring.has_metadata():
             return History((), None)
         entries = self.wiring.registry.list_entries()
         shown = tuple(e for e in entries if subject is None or e.subject == subject)
@@ -329,7 +349,7 @@ class Workspace:
         """Make an approved version champion, or challenger; its bundle is verified first."""
         project = self._applied()
         project.model(model)
-        self.wiring.open_bundle(get_version(self.wiring.registry, model, number).bundle)
+        self.wiring.open_version(get_version(self.wiring.registry, model, number))
         change = set_challenger if challenger else deploy
         return change(
             self.wiring.registry,
@@ -345,7 +365,7 @@ class Workspace:
         """Bring an earlier champion back and bar the one that answers now."""
         self._applied().model(model)
         if to is not None:
-            self.wiring.open_bundle(get_version(self.wiring.registry, model, to).bundle)
+            self.wiring.open_version(get_version(self.wiring.registry, model, to))
         return rollback(
             self.wiring.registry,
             model,
@@ -459,6 +479,25 @@ class Workspace:
         chosen = self._version(model, version)
         interval = {"since": _instant(since), "until": _instant(until)}
         return measure_performance(self.wiring, self.project, chosen, **interval)
+
+
+def _places(given: Iterable[Any]) -> list[str]:
+    """Return paths as texts, those in lists among them."""
+    found: list[str] = []
+    for path in given:
+        if isinstance(path, list | tuple | set | frozenset | GeneratorType):
+            found += _places(path)
+        elif isinstance(path, str | os.PathLike) and isinstance(place := os.fspath(path), str):
+            found.append(place)
+        else:
+            raise UsageError(
+                f"a path is expected, found {path!r:.80}.",
+                at="paths",
+                hint='give files, folders or patterns: ingest("payments", "a.csv", "b.csv")',
+            )
+    if not found:
+        raise UsageError("there is nothing to ingest: no path is given.", at="paths")
+    return found
 
 
 def _instant(value: str | int | None) -> int | None:

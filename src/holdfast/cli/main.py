@@ -6,17 +6,33 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from holdfast.cli.common import HERE, By, Folder, Json, Model, Number
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 from holdfast.cli.live import live
 
+if TYPE_CHECKING:
+    from holdfast.project.plan import Plan
+
+
+class _Commands(typer.core.TyperGroup):
+    """Lists each command with its whole first sentence, wrapped where it is long."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(500)) for name, command in found if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="holdfast",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,10 +91,17 @@ def validate(folder: Folder = HERE, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: holdfast plan")
 def plan(folder: Folder = HERE, as_json: Json = False) -> None:
-    """Show what applying the definition would change."""
+    """Show what applying the definition would change; status 1 where applying would be refused."""
+    _planned(_open(folder).plan(), as_json)
+
+
+def _planned(found: Plan, as_json: bool) -> None:
+    """Print a plan; status 1 says that applying it would be refused."""
     from holdfast.cli import render
 
-    _show(_open(folder).plan(), as_json, render.plan)
+    _show(found, as_json, render.plan)
+    if found.refused:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: holdfast apply --by ana")
@@ -93,7 +116,7 @@ def apply(
 
     workspace = _open(folder)
     if dry_run:
-        _show(workspace.plan(), as_json, render.plan)
+        _planned(workspace.plan(), as_json)
     else:
         _show(workspace.apply(by=by), as_json, render.applied)
 
@@ -337,6 +360,9 @@ def serve(
         str, typer.Option(help="What an answer survives: `process` ends, or `power` is lost.")
     ] = "process",
     access_log: Annotated[bool, typer.Option("--access-log", help="Log every request.")] = False,
+    connections: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Open connections of each process; more get 503.")
+    ] = 1_000,
 ) -> None:
     """Answer predictions and accept events over HTTP, until SIGTERM or Ctrl-C; then drain."""
     from holdfast.app.load import find_folder
@@ -352,6 +378,7 @@ def serve(
         workers,
         "power" if durability == "power" else "process",
         access_log,
+        connections,
         say=typer.echo,
     ).run()
 
@@ -371,13 +398,21 @@ app.add_typer(live)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with a message and status 1, never with a traceback."""
+    """Run the command line; a user's mistake ends with a message and status 1, never with a traceback.
+
+    With ``--json`` the message is a JSON object on standard output, where the result would be.
+    """
     from holdfast.kernel.errors import HoldfastError
 
     try:
         app()
     except HoldfastError as error:
-        typer.echo(str(error), err=True)
+        if "--json" in sys.argv[1:]:
+            from holdfast.cli.render import error_json
+
+            typer.echo(json.dumps(error_json(error), indent=2, ensure_ascii=False))
+        else:
+            typer.echo(str(error), err=True)
         sys.exit(2 if error.code == "HF700" else 1)
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to continue", err=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from holdfast.kernel.errors import Problem
+from holdfast.kernel.errors import DefinitionError, HoldfastError, Problem
 from holdfast.kernel.ids import short
 from holdfast.kernel.time import format_instant
 
@@ -46,6 +47,14 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int | bool):
         return value
     return str(value)
+
+
+def error_json(error: HoldfastError) -> dict[str, Any]:
+    """Return an error as the JSON object a program reads in place of the result."""
+    found = {f.name: to_json(getattr(error.problem, f.name)) for f in fields(error.problem)}
+    if isinstance(error, DefinitionError):
+        found["problems"] = to_json(error.problems)
+    return {"error": found}
 
 
 def table(
@@ -92,6 +101,11 @@ def interval(value: Interval | None) -> str:
     if value.low is None or value.high is None:
         return metric(value.value)
     return f"{metric(value.value)} [{metric(value.low)}, {metric(value.high)}]"
+
+
+def short_code(code: str) -> str:
+    """Return the fingerprint of the source with every hash in it shortened: ``git:1a2b3c4d+5e6f7a8b``."""
+    return re.sub(r"[0-9a-f]{16,}", lambda found: short(found[0], 8), code)
 
 
 def day(us: int) -> str:
@@ -142,7 +156,10 @@ def _changes(changes: Sequence[Change]) -> str:
 
 def plan(found: Plan) -> str:
     """Return the plan as one line per node."""
-    return _plan(found, ("to add", "to change", "to remove"), "")
+    text = _plan(found, ("to add", "to change", "to remove"), "")
+    for name in found.refused:
+        text += f"\n`holdfast apply` will refuse this: source `{name}` holds rows that do not fit  [HF404]"
+    return text
 
 
 def applied(found: Plan) -> str:
@@ -211,10 +228,13 @@ def trained(found: Trained) -> str:
     for result in run.gates:
         shown = f"found {metric(result.found)}" if result.found is not None else "no value"
         outcome = "FAILED" if result.outcome == "failed" else result.outcome
-        lines.append(f"gate    {result.gate.describe()}: {outcome} ({shown})")
+        why = f": {result.reason}" if result.reason else ""
+        lines.append(f"gate    {result.gate.describe()}: {outcome} ({shown}){why}")
     lines += _suspicions(run.suspicions)
     seconds = run.duration_us / 1e6
-    lines.append(f"run     {short(run.id, 10)}, seed {run.seed}, {seconds:.1f} s, code {run.code}")
+    lines.append(
+        f"run     {short(run.id, 10)}, seed {run.seed}, {seconds:.1f} s, code {short_code(run.code)}"
+    )
     lines.append(found.message)
     if found.version is not None:
         model, n = found.version.model, found.version.number
@@ -397,7 +417,7 @@ def _lineage(found: Explanation) -> list[str]:
         f"{'; '.join(approvals) or 'no approval on record'}",
         f"  bundle      {short(v['bundle'], 12)}, every file verified",
         f"  run         {short(run['id'], 10)}, seed {run['seed']}, lightgbm {facts.get('lightgbm', '?')}, "
-        f"python {facts.get('python', '?')}, code {run['code']}",
+        f"python {facts.get('python', '?')}, code {short_code(run['code'])}",
         f"  dataset     {short(dataset['id'], 10)} = {tables}, as of {day(dataset['as_of'])}, "
         f"test from {test}",
         f"  views       {', '.join(found.views.values())}",

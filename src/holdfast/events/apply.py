@@ -9,21 +9,20 @@ started again, it reads the same frames again, under the verdicts that were comm
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from holdfast.events.contract import Reason, RuleTable, compile_rules, empty_table
+from holdfast.events.contract import Reason, RuleTable, compile_rules
 from holdfast.events.duplicates import NEW
 from holdfast.events.fate import Judge, Judged, packed, unpacked
 from holdfast.events.handover import HandOver, Outcome
-from holdfast.events.ingest import APP, QUARANTINE_SCHEMA, apply_batch, stored_columns
+from holdfast.events.ingest import APP, QUARANTINE_SCHEMA, apply_batch
 from holdfast.events.journal import EVENT, FEEDBACK, KINDS, PREDICTION, REJECTED, Frame, JournalReader
 from holdfast.events.live import digests_by_id
 from holdfast.events.load import take
@@ -41,7 +40,10 @@ from holdfast.events.ports import (
 )
 from holdfast.events.records import Recorder as Recorder
 from holdfast.events.records import records, rejections
-from holdfast.events.source import BATCH, Source
+from holdfast.events.source import Source
+from holdfast.events.statefold import Fold as Fold
+from holdfast.events.statefold import Get as Get
+from holdfast.events.statefold import StateFold
 from holdfast.events.waiting import Waiting
 from holdfast.kernel.errors import (
     ConflictError,
@@ -54,27 +56,11 @@ from holdfast.kernel.errors import (
 from holdfast.kernel.ports import Clock
 from holdfast.kernel.time import DAY
 
-Get = Callable[[Sequence[bytes]], Sequence[Blob]]
-
-
-class Fold(Protocol):
-    """Returns the new blobs of all entities that rows of a source touch: `features.online.fold` of a plan."""
-
-    def __call__(
-        self, source: str, rows: pl.DataFrame, get: Get, history: History | None = None, /
-    ) -> Mapping[bytes, Blob]:
-        """Fold rows; `history` is given for sources whose events may supersede earlier ones."""
-        ...
-
-
 MAX_BYTES = 4 * 2**20
 MAX_FRAMES = 5_000
 """What one step reads of one journal at most."""
 HELD_ROWS = 200_000
 """Rows that wait for the lake at most; then a step begins with a flush."""
-REBUILT_ROWS = 500_000
-"""Rows of the lake that are folded at a time when a state is brought up to it."""
-
 LIVE_STEPS = ("read", "logged", "judged", "committed", "appended", "flushed", "settled", "dropped")
 LOAD_STEPS = ("load staged", "load logged", "load stored", "load committed", "load answered")
 STEPS = (*LIVE_STEPS, *LOAD_STEPS)
@@ -171,7 +157,6 @@ class Applier:
         }
         self.lake, self.log, self.journals, self.online = lake, log, journals, online
         self.staging, self.clock, self.hand_over = staging, clock, hand_over
-        self.fold: Fold = fold or (lambda source, rows, get, history=None, /: {})
         self.recorders = dict(recorders or {})
         self.remember_us = remember_us
         self.faults = faults or (lambda step: None)
@@ -188,6 +173,7 @@ class Applier:
         self._load: tuple[str, Batch] | None = None  # logged, not wholly applied
         self._waiting = Waiting(lake)
         self._judge = Judge(self.sources, self.tables, lake)
+        self._state = StateFold(self.sources, self.tables, lake, self._waiting, fold or _fold_nothing)
         self._held = ExitStack()
 
     # --- life -----------------------------------------------------------------------------------------
@@ -216,6 +202,11 @@ class Applier:
             if kind is None:
                 self.flush()
                 self._drop(at_once=True)
+
+    @property
+    def fold(self) -> Fold:
+        """What folds rows into the state; replaced together with the state by `adopt`."""
+        return self._state.fold
 
     @property
     def pending(self) -> int:
@@ -273,10 +264,16 @@ class Applier:
         self.faults("dropped")
         return self.settled
 
-    def adopt(self, online: StateWriter) -> StateWriter:
-        """Go on with another build of the state, brought up to this batch; return the one before."""
+    def adopt(self, online: StateWriter, fold: Fold | None = None) -> StateWriter:
+        """Go on with another build of the state, brought up to this batch; return the one before.
+
+        Parameters
+        ----------
+        fold : of the features that it holds; none means those of the one before
+        """
         self.flush()
-        self._catch_up(online)
+        self._state.fold = fold or self._state.fold
+        self._state.catch_up(online, self.settled, self._since() - 2)
         before, self.online = self.online, online
         return before
 
@@ -300,7 +297,7 @@ class Applier:
             if batch.journal is None
         }
         self._check_together()
-        self._catch_up(self.online)
+        self._state.catch_up(self.online, self.settled, self._since() - 2)
         self.batch = self.online.batch or 0
         verdicts = self._verdicts()
         late = [batch for batch in logged.batches if batch.number > self.settled]
@@ -391,10 +388,10 @@ class Applier:
         for each in judged:
             if each.source in self.sources:
                 try:
-                    puts.update(self._folded(self.online, each.source, each.new, puts, before))
+                    puts.update(self._state.folded(self.online, each.source, each.new, puts, before))
                 except ContractError:
                     self._refuse_unfoldable(each)
-                    puts.update(self._folded(self.online, each.source, each.new, puts, before))
+                    puts.update(self._state.folded(self.online, each.source, each.new, puts, before))
         since = self._since()
         found = {key: digest for each in judged for key, digest in each.ids.items()}
         self.online.commit(
@@ -488,92 +485,6 @@ class Applier:
             for number, kinds in unpacked(verdicts).items()
         }
 
-    def _folded(
-        self,
-        online: StateWriter,
-        source: str,
-        rows: pl.DataFrame,
-        before: Mapping[bytes, Blob],
-        until: int,
-    ) -> Mapping[bytes, Blob]:
-        """Return the blobs after more rows, on top of those that are about to be stored.
-
-        Parameters
-        ----------
-        until : the last batch that the state holds
-        """
-
-        def get(keys: Sequence[bytes]) -> list[Blob]:
-            absent = [key for key in keys if key not in before]
-            found = dict(zip(absent, online.get(absent), strict=True))
-            return [before[key] if key in before else found[key] for key in keys]
-
-        if not rows.height:
-            return {}
-        if self.sources[source].schema.supersedes is None:
-            return self.fold(source, rows, get)
-        return self.fold(source, rows, get, partial(self._past, source, until))
-
-    def _past(self, source: str, until: int, where: pl.Expr, columns: Sequence[str] | None) -> pl.DataFrame:
-        """Return rows of a source of batches up to one, those that wait for the lake among them."""
-        where &= pl.col(BATCH) <= until
-        names = list(columns or stored_columns(self.tables[source]))
-        parts = [empty_table(self.sources[source].schema).select(names)]
-        if self.lake.version(source) is not None:
-            parts.append(self.lake.read(source, names, where=where))
-        parts += [rows.filter(where).select(names) for rows in self._waiting.rows(source)]
-        return pl.concat(parts)
-
-    def _catch_up(self, online: StateWriter) -> None:
-        """Bring a state up to what is settled, from the rows of the lake."""
-        have = online.batch
-        if have is not None and have >= self.settled:
-            return
-        since = self._since() - 2
-        for first, last in self._spans(have or 0, self.settled):
-            puts: dict[bytes, Blob] = {}
-            ids: dict[EventId, bytes] = {}
-            for name, source in self.sources.items():
-                rows = self._stored(name, first, last)
-                puts.update(self._folded(online, name, rows, puts, first))
-                ids.update(digests_by_id(name, source.schema, rows, since))
-            if have is None:
-                online.fill(puts, ids=ids)
-            else:
-                online.commit(last, puts, ids=ids)
-        online.commit(self.settled, {})
-
-    def _spans(self, after: int, until: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges of batches, ``(first, last]``, of a bounded number of rows each."""
-        span = (pl.col(BATCH) > after) & (pl.col(BATCH) <= until)
-        held = [
-            self.lake.read(name, [BATCH], where=span)[BATCH].value_counts()
-            for name in self.sources
-            if self.lake.version(name) is not None
-        ]
-        if not held:
-            return
-        first, rows = after, 0
-        for number, n in pl.concat(held).group_by(BATCH).sum().sort(BATCH).iter_rows():
-            rows += n
-            if rows >= REBUILT_ROWS:
-                yield first, number
-                first, rows = number, 0
-        if rows:
-            yield first, until
-
-    def _stored(self, source: str, first: int, last: int) -> pl.DataFrame:
-        """Return the lake's rows of batches ``(first, last]`` of a source."""
-        if self.lake.version(source) is None:
-            return empty_table(self.sources[source].schema)
-        rows = self.lake.read(source, where=(pl.col(BATCH) > first) & (pl.col(BATCH) <= last))
-        absent = [
-            pl.lit(None, dtype=kind).alias(name)
-            for name, kind in self.tables[source].stored_schema().items()
-            if name not in rows.columns
-        ]
-        return rows.with_columns(absent).select(*stored_columns(self.tables[source]))
-
     def _check_together(self) -> None:
         """Refuse stores that are not of one piece."""
         tables = [*self.sources, QUARANTINE, *(recorder.table for recorder in self.recorders.values())]
@@ -660,8 +571,8 @@ class Applier:
             puts: Mapping[bytes, Blob] = {}
             ids: Mapping[EventId, bytes] = {}
             if source is not None and batch.staged:
-                rows = self._stored(source.name, batch.number - 1, batch.number)
-                puts = self._folded(self.online, source.name, rows, {}, batch.number - 1)
+                rows = self._state.stored(source.name, batch.number - 1, batch.number)
+                puts = self._state.folded(self.online, source.name, rows, {}, batch.number - 1)
                 ids = digests_by_id(source.name, source.schema, rows, self._since() - 2)
             self.online.commit(batch.number, puts, ids=ids)
             self.batch = batch.number
@@ -673,6 +584,12 @@ class Applier:
             if staged:
                 self.staging.remove(staged)
         self._load = None
+
+
+def _fold_nothing(
+    source: str, rows: pl.DataFrame, get: Get, history: History | None = None, /
+) -> Mapping[bytes, Blob]:
+    return {}
 
 
 def _journal(batch: Batch) -> str:

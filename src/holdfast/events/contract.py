@@ -234,9 +234,17 @@ class Verdict:
         for row in rows:
             rule = self.table.rules[self.places[row]]
             code = int(self.codes[row])
-            value = self.raw[rule.column][int(row)] if rule.column in self.raw.columns else None
+            value = python_value(self.raw[rule.column], int(row)) if rule.column in self.raw.columns else None
             out.append(Reason(f"HF{code}", rule.column, explain(rule, code, value)))
         return out
+
+
+def python_value(values: pl.Series, row: int) -> Any:
+    """Return one value of a raw column; of a time that Python cannot say, its number of units."""
+    try:
+        return values[row]
+    except (OverflowError, ValueError):
+        return values.to_physical()[row]
 
 
 def judge(

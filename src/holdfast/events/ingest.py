@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge
+from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge, python_value
 from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
 from holdfast.events.handover import HandOver, Offer
 from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Chunk, Input, Lake, Staging
@@ -172,22 +172,27 @@ class IngestReport:
         if self.replayed:
             yield f"{self.replayed} batch{'es' * (self.replayed > 1)} of an interrupted run applied first"
         for file in self.files:
-            yield f"{file.name}  {_words(file)}"
+            yield f"{file.name}  {_words(file, self.dry_run)}"
         if len(self.files) > 1:
-            yield f"total  {_counted(self.rows, self.now, self.before)}"
+            yield f"total  {_counted(self.rows, self.now, self.before, self.dry_run)}"
         for code, n in self.now.quarantined.items():
             if code in self.examples:
                 yield f"  {code}  {n:,} row{'s' * (n > 1)}, first: {self.examples[code]}"
 
 
-def _words(file: FileReport) -> str:
+def _words(file: FileReport, dry_run: bool) -> str:
     if file.is_repeat:
         return f"{file.rows:,} rows: ingested before, nothing added"
-    return _counted(file.rows, file.now, file.before)
+    return _counted(file.rows, file.now, file.before, dry_run)
 
 
-def _counted(rows: int, now: Counts, before: Counts) -> str:
-    parts = [f"{now.stored:,} stored", f"{now.duplicates:,} duplicates", f"{now.refused:,} quarantined"]
+def _counted(rows: int, now: Counts, before: Counts, dry_run: bool) -> str:
+    would = "would be " if dry_run else ""
+    parts = [
+        f"{now.stored:,} {would}stored",
+        f"{now.duplicates:,} duplicates",
+        f"{now.refused:,} {would}quarantined",
+    ]
     if now.quarantined:
         parts[-1] += f" ({', '.join(f'{code} {n:,}' for code, n in now.quarantined.items())})"
     if before.rows:
@@ -609,9 +614,16 @@ def raw_rows(chunk: Chunk, rows: NDArray[np.int64]) -> list[str]:
         return []
     if chunk.lines is not None:
         return [line.strip() for line in chunk.lines.gather(rows).to_list()]
+    frame = chunk.frame[rows]
+    try:
+        given = frame.to_dicts()
+    except (OverflowError, ValueError):  # a time that Python cannot say stands in one of them
+        columns = frame.get_columns()
+        given = [
+            {column.name: python_value(column, row) for column in columns} for row in range(frame.height)
+        ]
     return [
-        msgspec.json.encode({name: _jsonable(value) for name, value in row.items()}).decode()
-        for row in chunk.frame[rows].to_dicts()
+        msgspec.json.encode({name: _jsonable(value) for name, value in row.items()}).decode() for row in given
     ]
 
 

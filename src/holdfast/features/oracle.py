@@ -196,6 +196,23 @@ def features_of(
     max_batch: int | None = None,
 ) -> dict[str, float | None]:
     """Return all features of a plan for one spine row; a source without rows has no events."""
+    row = read_by(plan, spine_row, rows_by_source, t, known_at, max_batch)
+
+    def value(expr: Expr) -> float | None:
+        return evaluate_expression(expr, row, plan.vocabularies, scales_of(plan.schema))
+
+    return {feature.name: value(feature.expr) for feature in plan.features.features}
+
+
+def read_by(
+    plan: FeaturePlan,
+    spine_row: Row,
+    rows_by_source: Mapping[str, Sequence[Row]],
+    t: int,
+    known_at: int,
+    max_batch: int | None = None,
+) -> dict[str, Any]:
+    """Return what the features of a spine row read: its own columns, and the measures of the views."""
     row = dict(spine_row)
     for view in plan.views:
         key = [spine_row[name] for name in view.entity.key]
@@ -203,11 +220,7 @@ def features_of(
         target = plan.time_of(view)
         at = t if target is None else spine_row[target]
         row |= measures_of(view, plan.sources[view.source], rows, key, at, known_at, max_batch)
-
-    def value(expr: Expr) -> float | None:
-        return evaluate_expression(expr, row, plan.vocabularies, scales_of(plan.schema))
-
-    return {feature.name: value(feature.expr) for feature in plan.features.features}
+    return row
 
 
 def scales_of(schema: Schema) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 CODES: dict[str, str] = {
     # definitions
@@ -131,6 +131,18 @@ class HoldfastError(Exception):
     ) -> None:
         self.problem = Problem(code or self.default_code, message, at, place, tuple(has), hint)
         super().__init__(self.problem.render())
+
+    def within(self, place: str) -> Self:
+        """Return the same error, its place inside a wider one: ``fraud@1: model.txt``."""
+        found = self.problem
+        return type(self)(
+            found.message,
+            code=found.code,
+            at=f"{place}: {found.at}" if found.at else place,
+            place=found.place,
+            has=found.has,
+            hint=found.hint,
+        )
 
     @property
     def code(self) -> str:

@@ -20,6 +20,7 @@ WEEK = 7 * DAY
 
 _UNITS = {"us": US, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)", re.ASCII)
+_LONGEST_TEXT = 60
 _INSTANT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?\s*(Z|z|[+-]\d\d:?\d\d)?",
     re.ASCII,
@@ -48,10 +49,10 @@ def parse_duration(text: str | int | timedelta) -> int:
 
 
 def _duration_of(text: str) -> int:
-    parts = _DURATION.findall(text)
+    parts = _DURATION.findall(text) if len(text) <= _LONGEST_TEXT else []
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise DefinitionError(
-            f"a duration is written like '90s', '10m', '24h' or '7d'; found {text!r}.",
+            f"a duration is written like '90s', '10m', '24h' or '7d'; found {text[:_LONGEST_TEXT]!r}.",
             code="HF105",
             hint="units are us, ms, s, m (minutes), h, d and w",
         )

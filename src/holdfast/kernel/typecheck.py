@@ -45,6 +45,35 @@ def check(expr: Expr, types: Types, *, at: str = "") -> list[Problem]:
     return checker.problems
 
 
+def check_values(expr: Expr, columns: Mapping[str, Column]) -> list[Problem]:
+    """Problems of texts that are compared with a column whose declared values do not hold them.
+
+    Apart from `check`, which also judges what a bundle holds: there an older schema may have said otherwise.
+    """
+    problems: dict[Problem, None] = {}
+    for node in postorder(expr):
+        texts: tuple[object, ...] = ()
+        if node.op in ("eq", "ne"):
+            texts = tuple(arg.params[0] for arg in node.args if arg.op == "const")
+        elif node.op == "isin" and isinstance(node.params[0], tuple):
+            texts = node.params[0]
+        names = [str(arg.params[0]) for arg in node.args if arg.op == "col"]
+        column = columns.get(names[0]) if len(names) == 1 else None
+        if column is None or column.one_of is None:
+            continue
+        for text in texts:
+            if isinstance(text, str) and text not in column.one_of:
+                problems[
+                    Problem(
+                        "HF103",
+                        f"`{_shown(node)}` compares with {text!r}, which column `{column.name}` never holds.",
+                        has=column.one_of,
+                        hint=did_you_mean(text, column.one_of) or "compare with a declared value",
+                    )
+                ] = None
+    return list(problems)
+
+
 def result_type(expr: Expr, types: Types) -> ColumnType:
     """Type of an expression's value: bool for truth, int for codes and date parts, float for arithmetic.
 

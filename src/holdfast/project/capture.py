@@ -363,7 +363,12 @@ class Stream:
         return StreamColumn(self._source, name)
 
     def __getitem__(self, name: str) -> StreamColumn:
+        if not isinstance(name, str):
+            _refuse(f"a column is reached by its name, found {name!r:.60}.", 'write row["amount"]')
         return StreamColumn(self._source, name)
+
+    def __iter__(self) -> Iterator[Any]:  # without it Python asks for item 0, 1, 2 and never ends
+        _refuse("the columns cannot be iterated.", "name those you mean")
 
     def count(
         self, *, over: Any, offset: Any = 0, hop: Any = None, where: Any = None, after: bool = False
@@ -387,4 +392,9 @@ class Row:
         return Term(col(name))
 
     def __getitem__(self, name: str) -> Term:
+        if not isinstance(name, str):
+            _refuse(f"a column is reached by its name, found {name!r:.60}.", 'write row["amount"]')
         return Term(col(name))
+
+    def __iter__(self) -> Iterator[Any]:  # without it Python asks for item 0, 1, 2 and never ends
+        _refuse("the columns cannot be iterated.", "name those you mean")

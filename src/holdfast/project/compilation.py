@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from holdfast.kernel.errors import DefinitionError, Problem, Severity
 from holdfast.kernel.expr import Expr, const
-from holdfast.kernel.time import parse_duration
+from holdfast.kernel.time import DAY, format_duration, parse_duration
+from holdfast.kernel.typecheck import as_number
 from holdfast.project.capture import Term, is_ours
 from holdfast.project.compiled import CompiledProject
 
 T = TypeVar("T")
+
+MOST_MESSAGE = 1_000
+"""Greatest length of a problem's message, in characters."""
+LONGEST = 18_262 * DAY
+"""Longest duration that a definition may name: 50 years, more than any history."""
 
 
 @dataclass
@@ -50,26 +55,40 @@ class Compilation:
         while not where and path:
             where = self.places.get(path, "")
             path = path.rpartition(".")[0]
+        if len(message) > MOST_MESSAGE:  # it quotes what the user wrote, however long that is
+            message = f"{message[: MOST_MESSAGE - 3]}..."
         self.problems.append(Problem(code, message, at, where, tuple(has), hint, severity))
 
     def duration(self, value: Any, at: str, place: str = "") -> int | None:
         """Return a duration in microseconds, or None after reporting that it is none."""
         if isinstance(value, int | float) and value != 0:
-            unit = f"say the unit: '{value}s', '{value}m', '{value}h' or '{value}d'"
-            self.report("HF105", f"a duration has a unit, found {value!r}.", at, place=place, hint=unit)
+            text = shown(value)
+            unit = f"say the unit: '{text}s', '{text}m', '{text}h' or '{text}d'"
+            self.report("HF105", f"a duration has a unit, found {text}.", at, place=place, hint=unit)
             return None
         try:
-            return parse_duration(value)
+            length = parse_duration(value)
         except DefinitionError as error:
             found = error.problem
             self.report(found.code, found.message, at, place=place, hint=found.hint)
             return None
+        if length <= LONGEST:
+            return length
+        self.report(
+            "HF105",
+            f"a duration is at most {format_duration(LONGEST)} (50 years), found {shown(value)}.",
+            at,
+            place=place,
+            hint="count from the beginning of what is stored: no window reaches further",
+        )
+        return None
 
     def number(self, value: Any, what: str, at: str, place: str = "", code: str = "HF103") -> float:
         """Return a finite number, or 0 after reporting that it is none."""
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-        self.report(code, f"{what} is a finite number, found {value!r}.", at, place=place)
+        found = None if isinstance(value, bool) else as_number(value)
+        if found is not None:
+            return found
+        self.report(code, f"{what} is a finite number, found {shown(value)}.", at, place=place)
         return 0.0
 
     def expression(self, value: Any, what: str, at: str) -> Expr | None:
@@ -135,6 +154,15 @@ class Compilation:
                 hint="it is called once with stand-ins for columns",
             )
         return None
+
+
+def shown(value: object) -> str:
+    """Return how a value of the user's is written, shortened; of one that cannot say so, its type."""
+    try:
+        text = repr(value)
+    except Exception:  # the user's own classes may raise anything, and so do integers of 5,000 digits
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _user_line(error: BaseException) -> str:

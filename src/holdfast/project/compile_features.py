@@ -31,7 +31,7 @@ def find_source(out: Compilation, spec: d.Project, source: Any, at: str, place: 
     if isinstance(source, type) and issubclass(source, d.Event):
         found = [h._source for h in spec.sources if h._event is source]
         if len(found) == 1:
-            return found[0]
+            return found[0] if found[0] in sources else None  # else it was refused, and that is told
         said = "no source" if not found else "several sources"
         out.report(
             "HF102",

@@ -87,6 +87,16 @@ def _bands(out: Compilation, given: Any, at: str) -> Bands | None:
         (name, out.number(floor, f"the lowest score of band `{name}`", f"{at}.decision", code="HF110"))
         for name, floor in spec.floors.items()
     ]
+    written = [floor for _, floor in floors]
+    if written not in (sorted(written), sorted(written, reverse=True)):
+        out.report(
+            "HF110",
+            f"bands neither rise nor fall: {', '.join(f'{name}={floor:g}' for name, floor in floors)}.",
+            f"{at}.decision",
+            hint="write them by score, so that a slip of the pen shows: hf.Bands("
+            + ", ".join(f"{name}={floor:g}" for name, floor in sorted(floors, key=lambda band: -band[1]))
+            + ")",
+        )
     return Bands(tuple(sorted(floors, key=lambda band: -band[1])))
 
 

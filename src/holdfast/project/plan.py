@@ -33,12 +33,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All changes, and the fingerprints they lead from and to."""
+    """All changes, and the fingerprints they lead from and to.
+
+    Attributes
+    ----------
+    refused : sources whose stored rows do not fit, so that applying would be refused
+    """
 
     project: str
     before: str | None
     after: str
     changes: tuple[Change, ...]
+    refused: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -18,9 +18,10 @@ from holdfast.kernel.errors import Problem, did_you_mean
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
 from holdfast.kernel.time import format_duration
-from holdfast.kernel.typecheck import check
+from holdfast.kernel.typecheck import check, check_values
 from holdfast.project.compilation import Compilation
-from holdfast.training.metric import METRICS, shown_name
+from holdfast.training.gate import Gate
+from holdfast.training.metric import METRICS, Metric, find_metric, shown_name
 from holdfast.training.model import Cost, Model
 from holdfast.training.policy import Bands
 
@@ -68,7 +69,7 @@ class _Checks:
                 )
 
     def expression(self, expr: Expr, columns: dict[str, Column], at: str) -> None:
-        for problem in check(expr, columns):
+        for problem in (*check(expr, columns), *check_values(expr, columns)):
             self.out.report(problem.code, problem.message, at, has=problem.has, hint=problem.hint)
 
     def measure(self, measure: Measure, source: Source, at: str) -> None:
@@ -364,7 +365,7 @@ class _Checks:
         if release.decision is not None:
             self.bands(release.decision, f"{at}.decision")
         if model is not None:
-            self.decision(release.decision, model.label.censored_by, model.cost, at)
+            self.decision(release.decision, model.label.censored_by, model.cost, release.holdout, at)
             self.rules(name, model)
         if not 0 <= release.holdout < 1:
             self.out.report("HF110", f"the hold-out is a share in [0, 1), found {release.holdout:g}.", at)
@@ -394,6 +395,7 @@ class _Checks:
                     has=metrics,
                     hint=did_you_mean(gate.metric, metrics),
                 )
+            self.limit(gate, find_metric(gate.metric), f"{at}.gates[{i}]")
             if gate.metric == "cost" and model is not None and model.cost is None:
                 self.out.report(
                     "HF110",
@@ -409,12 +411,37 @@ class _Checks:
                 hint='for example gates=[hf.metric("average_precision") >= 0.5]',
             )
 
+    def limit(self, gate: Gate, metric: Metric | None, at: str) -> None:
+        """Judge that a gate can pass and can fail."""
+        if gate.relative or metric is None:
+            return
+        low, high = metric.range
+        below = gate.value < low or (gate.value == low and gate.op == "<")
+        above = gate.value > high or (gate.value == high and gate.op == ">")
+        if not below and not above:
+            return
+        always = below == (gate.op in (">", ">="))
+        allowed = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+        self.out.report(
+            "HF110",
+            f"gate `{gate.describe()}` can never {'fail' if always else 'pass'}: {gate.metric} is {allowed}.",
+            at,
+            hint=f"choose a limit that is {allowed}",
+        )
+
     def bands(self, decision: Bands, at: str) -> None:
         names = [name for name, _ in decision.bands]
         floors = [floor for _, floor in decision.bands]
         for (one, low), (other, same) in pairwise(decision.bands):
             if low == same:
                 self.out.report("HF110", f"bands `{one}` and `{other}` both begin at {low:g}.", at)
+        if floors[-1] < 0:
+            self.out.report(
+                "HF110",
+                f"band `{names[-1]}` begins at {floors[-1]:g}, below every score.",
+                at,
+                hint=f"let `{names[-1]}` begin at 0",
+            )
         if floors[0] > 1:
             self.out.report("HF110", f"band `{names[0]}` begins at {floors[0]:g}, above every score.", at)
         if floors[-1] > 0:
@@ -425,7 +452,9 @@ class _Checks:
                 hint=f"let `{names[-1]}` begin at 0",
             )
 
-    def decision(self, decision: Bands | None, censored: str | None, cost: Cost | None, at: str) -> None:
+    def decision(
+        self, decision: Bands | None, censored: str | None, cost: Cost | None, holdout: float, at: str
+    ) -> None:
         """Judge the recommendations that label and costs name."""
         if decision is None:
             if censored is not None:
@@ -433,6 +462,14 @@ class _Checks:
                 self.out.report("HF110", message, at, hint=f"decision=hf.Bands({censored}=0.9, ...)")
             return
         names = [name for name, _ in decision.bands]
+        if censored == names[-1] and holdout > 0:
+            self.out.report(
+                "HF110",
+                f"`{censored}` prevents the outcome, and is the lowest band, which the hold-out is given: "
+                "its outcomes would never be seen.",
+                f"{at}.decision",
+                hint=f"let `{censored}` begin above another band, or declare no hold-out",
+            )
         if censored is not None:
             self.band(censored, names, f"the label is censored by `{censored}`", f"{at}.decision")
         for act in () if cost is None or cost.act_on is None else cost.act_on:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 from holdfast.registry.ports import RegistryView, RunRecord
 from holdfast.registry.version import ModelVersion
@@ -46,9 +48,24 @@ def get_champion(view: RegistryView, model: str) -> ModelVersion:
             f"`{model}` has no champion.",
             at=f"{model}.champion",
             has=[f"{version.name} ({version.state})" for version in versions],
-            hint=f"deploy one: `holdfast deploy {model} {versions[-1].number}`",
+            hint=_first_step(versions),
         )
     return get_version(view, model, alias.version)
+
+
+def _first_step(versions: Sequence[ModelVersion]) -> str:
+    """Return what brings one of these versions to answer."""
+    model = versions[-1].model
+    for state in ("approved", "retired", "registered"):
+        for version in reversed(versions):
+            if version.state != state:
+                continue
+            deploy = f"`holdfast deploy {model} {version.number}`"
+            if state != "registered":
+                return f"deploy one: {deploy}"
+            approve = f'`holdfast approve {model} {version.number} --by NAME --reason "..."`'
+            return f"approve one: {approve}, then {deploy}"
+    return f"train another: `holdfast train {model}`"
 
 
 def get_run(view: RegistryView, run_id: str) -> RunRecord:

@@ -14,10 +14,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from holdfast.app.serve import LiveService
-from holdfast.server.errors import problem_body
+from holdfast.server.errors import answer_to, problem_body
 from holdfast.server.hot import EVENTS_ROUTE, PREDICT_ROUTE, HotRoutes
 from holdfast.server.metrics import Metrics
-from holdfast.server.schemas import ERROR_SCHEMA, answer_schema, row_schema
+from holdfast.server.schemas import (
+    ACCEPTED_SCHEMA,
+    ERROR_SCHEMA,
+    EVENTS_SCHEMA,
+    READINESS,
+    REFUSALS,
+    VERDICTS_SCHEMA,
+    answer_schema,
+    refusals,
+    row_example,
+    row_schema,
+)
 
 ROUTES = {
     "GET /livez": "the process runs",
@@ -46,25 +57,35 @@ def create_app(service: LiveService, metrics: Metrics, *, access_log: bool = Fal
             )
         return JSONResponse(body, error.status_code, error.headers)
 
-    @app.get("/livez", summary=ROUTES["GET /livez"])
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, error: Exception) -> Response:
+        status, content = answer_to(error)
+        return Response(content, status, media_type="application/json")
+
+    @app.get("/livez", summary=ROUTES["GET /livez"], responses=refusals(500))
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary=ROUTES["GET /readyz"])
+    @app.get("/readyz", summary=ROUTES["GET /readyz"], responses=READINESS | refusals(500))
     async def readyz() -> Response:
         if service.is_ready:
             return JSONResponse({"status": "ready", "models": _models(service)})
         return JSONResponse({"status": "waiting", "waiting_for": list(service.waiting)}, 503)
 
-    @app.get("/metrics", summary=ROUTES["GET /metrics"], response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        summary=ROUTES["GET /metrics"],
+        response_class=PlainTextResponse,
+        responses=refusals(500),
+    )
     async def show_metrics() -> Response:
         return PlainTextResponse(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/openapi.json", include_in_schema=False)
+    @app.get("/openapi.json", summary=ROUTES["GET /openapi.json"], responses=refusals(500))
     async def openapi() -> Response:
         return Response(msgspec.json.encode(describe(app, service)), media_type="application/json")
 
-    @app.get("/docs", include_in_schema=False)
+    @app.get("/docs", summary=ROUTES["GET /docs"], response_class=HTMLResponse, responses=refusals(500))
     async def docs() -> Response:
         return HTMLResponse(_page(describe(app, service)))
 
@@ -89,23 +110,29 @@ def describe(app: FastAPI, service: LiveService) -> dict[str, Any]:
     document: dict[str, Any] = get_openapi(title="holdfast inference", version="1", routes=app.routes)
     paths = document["paths"]
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Error"] = ERROR_SCHEMA
+    schemas |= {"Error": ERROR_SCHEMA, "Accepted": ACCEPTED_SCHEMA, "Verdicts": VERDICTS_SCHEMA}
     project = service.project
     if project is None:
         return document
     for name, source in project.sources.items():
         schemas[source.schema.name] = row_schema(source.schema)
-        reference = {"$ref": f"#/components/schemas/{source.schema.name}"}
-        many = {"type": "array", "items": reference, "minItems": 1, "maxItems": 1000}
-        paths[f"/v1/events/{name}"] = _post(f"Accept events of {name}", {"oneOf": [reference, many]}, {})
+        reference = _ref(source.schema.name)
+        one = row_example(source.schema)
+        paths[f"/v1/events/{name}"] = _post(
+            f"Accept events of {name}",
+            {"oneOf": [reference, EVENTS_SCHEMA]},
+            {"oneOf": [_ref("Accepted"), _ref("Verdicts")]},
+            {"one": one, "several": [one]},
+        )
     for name, route in service.plane.routes.items():
         schema = project.sources[route.gate.source].schema
         bands = () if route.policy is None else tuple(band for band, _ in route.policy.bands)
         schemas[f"Answer_{name}"] = answer_schema(route.score_name, bands)
         paths[f"/v1/models/{name}/predict"] = _post(
             f"Ask {name} about one event of {route.gate.source}",
-            {"$ref": f"#/components/schemas/{schema.name}"},
-            {"$ref": f"#/components/schemas/Answer_{name}"},
+            _ref(schema.name),
+            _ref(f"Answer_{name}"),
+            {"one": row_example(schema)},
         )
     outcomes = sorted({model.label.source for model in project.models.values()} & project.sources.keys())
     if outcomes:
@@ -114,31 +141,38 @@ def describe(app: FastAPI, service: LiveService) -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "source": {"const": name},
-                    "event": {"$ref": f"#/components/schemas/{project.sources[name].schema.name}"},
+                    "event": _ref(project.sources[name].schema.name),
                 },
                 "required": ["source", "event"],
                 "additionalProperties": False,
             }
             for name in outcomes
         ]
-        paths["/v1/feedback"] = _post("Report an outcome", {"oneOf": forms}, {})
+        examples = {
+            name: {"source": name, "event": row_example(project.sources[name].schema)} for name in outcomes
+        }
+        paths["/v1/feedback"] = _post("Report an outcome", {"oneOf": forms}, _ref("Accepted"), examples)
     return document
 
 
-def _post(summary: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    refusal = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _post(
+    summary: str, body: dict[str, Any], answer: dict[str, Any], examples: dict[str, Any]
+) -> dict[str, Any]:
+    shown = {name: {"value": value} for name, value in examples.items()}
     return {
         "post": {
             "summary": summary,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": body, "examples": shown}},
+            },
             "responses": {
                 "200": {"description": "Answered", "content": {"application/json": {"schema": answer}}},
-                "400": {"description": "The body is not JSON, or names a key twice", **refusal},
-                "404": {"description": "No such model or source", **refusal},
-                "409": {"description": "The id was seen with other content", **refusal},
-                "413": {"description": "The body is too large", **refusal},
-                "422": {"description": "The row breaks its contract", **refusal},
-                "503": {"description": "Nothing can answer now", **refusal},
+                **{str(status): told for status, told in refusals(*REFUSALS).items()},
             },
         }
     }

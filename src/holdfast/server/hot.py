@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 import msgspec
 
@@ -134,7 +133,7 @@ class HotRoutes:
         if not self._asked:
             loop.call_soon(self._answer_together)
         answered: asyncio.Future[Answer] = loop.create_future()
-        self._asked.append((unquote(model), body, answered))
+        self._asked.append((model, body, answered))
         return _ENCODE((await answered).to_data())
 
     def _answer_together(self) -> None:
@@ -158,14 +157,13 @@ class HotRoutes:
                 answered.set_result(one)
 
     async def _events(self, source: str, body: bytes) -> bytes:
-        name = unquote(source)
         if not is_array(body):
             if len(body) > MAX_BODY:
                 raise BadRequestError(
                     f"one event has at most {MAX_BODY:,} bytes, found {len(body):,}.", code="HF208", at="$"
                 )
-            return _ENCODE(_verdict(self._service.plane.accept(name, body)))
-        verdicts = self._service.plane.accept_many(name, body)
+            return _ENCODE(_verdict(self._service.plane.accept(source, body)))
+        verdicts = self._service.plane.accept_many(source, body)
         accepted = sum(verdict.problem is None for verdict in verdicts)
         rows = [_verdict(verdict) for verdict in verdicts]
         return _ENCODE({"accepted": accepted, "rejected": len(rows) - accepted, "rows": rows})

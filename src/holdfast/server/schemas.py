@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from holdfast.kernel.schema import Column, Schema
@@ -23,6 +24,104 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
     },
     "required": ["error"],
 }
+
+
+ACCEPTED_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"status": {"const": "accepted"}, "id": {"type": "string"}},
+    "required": ["status", "id"],
+    "additionalProperties": False,
+}
+_REJECTED: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"status": {"const": "rejected"}, **ERROR_SCHEMA["properties"]},
+    "required": ["status", "error"],
+    "additionalProperties": False,
+}
+VERDICTS_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "accepted": {"type": "integer", "minimum": 0},
+        "rejected": {"type": "integer", "minimum": 0},
+        "rows": {"type": "array", "items": {"oneOf": [ACCEPTED_SCHEMA, _REJECTED]}},
+    },
+    "required": ["accepted", "rejected", "rows"],
+    "additionalProperties": False,
+}
+EVENTS_SCHEMA: Final[dict[str, Any]] = {
+    "type": "array",
+    "items": {"description": "judged by itself, as one event is: a bad one does not refuse the others"},
+    "minItems": 1,
+    "maxItems": 1000,
+}
+
+REFUSALS: Final = {
+    400: "The body is not JSON, or names a key twice; or this is no HTTP request",
+    404: "No such model or source",
+    408: "The request did not arrive in time",
+    409: "The id was asked a moment ago with other content",
+    413: "The body is too large",
+    422: "The row breaks its contract",
+    431: "The head of the request is too large",
+    500: "An error nobody foresaw; the log has it under the id",
+    503: "Nothing can answer now, the journal cannot be written, or there are too many connections",
+}
+"""Every status of a refused request, and when it is given."""
+
+READINESS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Ready",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "status": {"const": "ready"},
+                        "models": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
+                    },
+                    "required": ["status", "models"],
+                }
+            }
+        },
+    },
+    503: {
+        "description": "Not ready yet",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "status": {"const": "waiting"},
+                        "waiting_for": {"type": "array", "items": {"type": "string"}},
+                    },
+                    "required": ["status", "waiting_for"],
+                }
+            }
+        },
+    },
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return these refusals as the responses of an operation."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": REFUSALS[status], "content": content} for status in statuses}
+
+
+def row_example(schema: Schema) -> dict[str, Any]:
+    """Return a row of a schema that shows how its values are written."""
+    return {column.name: _example(column) for column in schema.columns}
+
+
+def _example(column: Column) -> Any:
+    if column.one_of:
+        return column.one_of[0]
+    if column.type == "string":
+        return f"{column.name}-1"[: column.max_length]
+    low = 1 if column.ge is None else max(1, math.ceil(column.ge))
+    number = low if column.le is None else min(low, math.floor(column.le))
+    found: dict[str, Any] = {"time": "2026-11-02T10:15:00Z", "bool": True, "int": number}
+    return found.get(column.type, float(number))
 
 
 def row_schema(schema: Schema) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from holdfast.events.journal import Durability
 from holdfast.kernel.errors import UnavailableError, UsageError
+from holdfast.server.protocol import MOST_CONNECTIONS
 
 LOGGER = logging.getLogger("holdfast.serve")
 
@@ -54,6 +56,7 @@ class Supervisor:
     workers: int = 1
     durability: Durability = "process"
     access_log: bool = False
+    connections: int = MOST_CONNECTIONS
     say: Callable[[str], None] = print
     _stopping: bool = field(default=False, init=False)
 
@@ -128,6 +131,8 @@ def _options(supervisor: Supervisor, fd: int, slot: int, shared: Path) -> str:
             "metrics": str(shared),
             "durability": supervisor.durability,
             "access_log": supervisor.access_log,
+            "connections": supervisor.connections,
+            "parent": os.getpid(),
         }
     )
 

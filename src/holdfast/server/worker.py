@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
 from holdfast.server.metrics import Metrics
-from holdfast.server.protocol import JoiningProtocol
+from holdfast.server.protocol import MOST_CONNECTIONS, ROOM_TO_REFUSE, JoiningProtocol
 
 LOGGER = logging.getLogger("holdfast.serve")
 
@@ -33,6 +34,8 @@ LOOK_EVERY_S = 0.3
 """Seconds between two looks at the aliases: a new champion answers within a second."""
 WRITE_EVERY = 3
 """Looks between two writes of the metrics."""
+OTHER_FILES = 300
+"""Files that a worker opens besides its connections: stores, journals, bundles, the watch."""
 DRAIN_S = 20
 """Seconds that requests in flight have to end."""
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -51,6 +54,8 @@ class Options:
     fd : descriptor of the listening socket
     slot : which worker of how many this is, from 0
     metrics : folder in which workers share their counts
+    connections : open at the same time; those beyond are refused
+    parent : process that started this one; without it this one ends, however early it went
     """
 
     folder: str
@@ -59,6 +64,8 @@ class Options:
     metrics: str = ""
     durability: Durability = "process"
     access_log: bool = False
+    connections: int = MOST_CONNECTIONS
+    parent: int = 0
 
     def to_json(self) -> str:
         """Return the options as one argument."""
@@ -91,6 +98,7 @@ async def serve(options: Options) -> None:
         timeout_keep_alive=75,
         backlog=2048,
     )
+    JoiningProtocol.most_connections = _allow_files(options.connections)
     gc.set_threshold(*GC_THRESHOLDS)
     server = _Server(config)
     loop = asyncio.get_running_loop()
@@ -98,7 +106,7 @@ async def serve(options: Options) -> None:
         loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
     # Callers wait in the socket's queue meanwhile: a worker that takes the place of another refuses nobody.
     await _look(service)
-    watching = asyncio.create_task(_watch(service, metrics, server))
+    watching = asyncio.create_task(_watch(service, metrics, server, options.parent))
     try:
         await server.serve(sockets=[socket.socket(fileno=options.fd)])
     finally:
@@ -110,16 +118,29 @@ async def serve(options: Options) -> None:
         service.close()
 
 
-async def _watch(service: LiveService, metrics: Metrics, server: uvicorn.Server) -> None:
+def _allow_files(connections: int) -> int:
+    """Let this process open a file for each connection; return how many connections that allows."""
+    wanted = connections + ROOM_TO_REFUSE + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            connections = max(1, soft - ROOM_TO_REFUSE - OTHER_FILES)
+            LOGGER.warning("the limit of open files, %d, allows %d connections", soft, connections)
+    return connections
+
+
+async def _watch(service: LiveService, metrics: Metrics, server: uvicorn.Server, parent: int) -> None:
     """Look for new champions, definitions and state, and let them take effect between two requests."""
-    parent, looks = os.getppid(), 0
+    looks = 0
     while not server.should_exit:
         await _look(service)
         looks += 1
         if looks % WRITE_EVERY == 1:
             with contextlib.suppress(OSError):
                 metrics.write()
-        if os.getppid() != parent:
+        if parent and os.getppid() != parent:
             LOGGER.warning("the parent process is gone")
             server.should_exit = True
         await asyncio.sleep(LOOK_EVERY_S)

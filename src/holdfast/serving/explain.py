@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.features.oracle import features_of
+from holdfast.features.oracle import features_of, read_by
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import DeterminismError
 from holdfast.kernel.expr import Expr, to_text
@@ -83,14 +83,9 @@ def explain(
             at=record.prediction_id,
         )
     limit = record.known_batch[0] if record.known_batch else None
-    fresh = features_of(
-        plan,
-        record.request,
-        {name: list(found) for name, found in rows.items()},
-        record.t_us,
-        record.known_at_us,
-        max_batch=limit,
-    )
+    known = {name: list(found) for name, found in rows.items()}
+    fresh = features_of(plan, record.request, known, record.t_us, record.known_at_us, max_batch=limit)
+    read = read_by(plan, record.request, known, record.t_us, record.known_at_us, max_batch=limit)
     x = np.ascontiguousarray(record.features[None, :])
     contributions = bundle.predictor.contributions(x)[0]
     score = float(bundle.predictor.predict(x)[0])
@@ -100,7 +95,8 @@ def explain(
         value = fresh[feature.name]
         text = None
         if feature.kind == "categorical":
-            found = record.request.get(feature.expr.columns()[0])
+            (coded,) = [node.args[0] for node in feature.expr.walk() if node.op == "code"]
+            found = read.get(str(coded.params[0]))
             text = None if found is None else str(found)
         evidence.append(
             FeatureEvidence(

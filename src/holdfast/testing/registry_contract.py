@@ -307,9 +307,7 @@ class RegistryStoreContract:
 
     def test_last_entry_is_the_latest_with_its_action(self, store: RegistryStore) -> None:
         with store.transaction() as work:
-            written = [
-                _append(work, "risk", action=action) for action in ("apply", "deploy", "apply", "train")
-            ]
+            written = [_append(work, "risk", action) for action in ("apply", "deploy", "apply", "train")]
 
         assert store.last_entry("apply") == written[2]
         assert store.last_entry("deploy") == written[1]

@@ -136,7 +136,7 @@ def _results(run: Run) -> Iterator[str]:
         yield from _table(
             ("gate", "outcome", "found", "limit"),
             [
-                (result.gate.describe(), result.outcome, _number(result.found), _number(result.limit))
+                (result.gate.describe(), _outcome(result), _number(result.found), _number(result.limit))
                 for result in run.gates
             ],
         )
@@ -208,6 +208,10 @@ def _origin(run: Run) -> Iterator[str]:
     yield f"- parameters: {params or 'none'}"
     yield f"- project `{run.project}`, code `{run.code}`"
     yield f"- environment `{run.environment}`: {', '.join(f'{k} {v}' for k, v in sorted(run.facts.items()))}"
+
+
+def _outcome(result: GateResult) -> str:
+    return f"{result.outcome}: {result.reason}" if result.reason else result.outcome
 
 
 def describe_gates(results: Sequence[GateResult]) -> str:

@@ -25,7 +25,7 @@ def call_function(
     """
     try:
         return function(data, dict(params), context)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HoldfastError(
             f"training function `{model.function}` failed: {type(error).__name__}: {error}",
             code="HF602",

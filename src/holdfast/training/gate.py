@@ -44,26 +44,39 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's outcome with the numbers that decided it, None where one is not defined."""
+    """One gate's outcome with the numbers that decided it, None where one is not defined.
+
+    Attributes
+    ----------
+    reason : why it is not applicable, where that is not for want of a champion
+    """
 
     gate: Gate
     outcome: Outcome
     found: float | None
     limit: float | None
+    reason: str = ""
 
 
 def evaluate_gate(
     gate: Gate,
     metrics: Mapping[str, float],
     champion: Mapping[str, float] | None,
+    incomparable: str = "",
     baseline: Mapping[str, float] | None = None,
 ) -> GateResult:
-    """Judge one gate; a missing or NaN metric fails, a relative gate without champion is not applicable."""
+    """Judge one gate; a missing or NaN metric fails, a relative gate without champion is not applicable.
+
+    Parameters
+    ----------
+    incomparable : why the champion's values say nothing about it, if so
+    baseline : values of the trivial model on the same rows
+    """
     found = metrics.get(gate.metric)
     limit: float | None = gate.value
     if gate.relative:
-        if gate.needs_champion and champion is None:
-            return GateResult(gate, "not applicable", _defined(found), None)
+        if gate.needs_champion and (champion is None or incomparable):
+            return GateResult(gate, "not applicable", _defined(found), None, incomparable)
         reference = ((champion if gate.needs_champion else baseline) or {}).get(gate.metric)
         limit = None if reference is None else reference * gate.factor + gate.value
     found, limit = _defined(found), _defined(limit)

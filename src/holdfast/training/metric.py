@@ -31,6 +31,7 @@ __all__ = [
     "as_values",
     "evaluate",
     "evaluate_with_intervals",
+    "find_metric",
     "get_metric",
     "metric_names",
     "shown_name",
@@ -61,6 +62,7 @@ class Metric:
     task : kind of label it is defined for
     prepare : returns the function of the weights for those rows
     unit : what an interval resamples: rows, or entities with all their rows
+    range : least and greatest value it can have
     """
 
     name: str
@@ -69,6 +71,7 @@ class Metric:
     doc: str
     prepare: Callable[[Scored], Evaluator]
     unit: Literal["row", "entity"] = "row"
+    range: tuple[float, float] = (-math.inf, math.inf)
 
 
 def _cost(rows: Scored) -> Floats:
@@ -108,6 +111,8 @@ def _rmsse(rows: Scored) -> Evaluator:
     return value
 
 
+_SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -118,6 +123,7 @@ METRICS: dict[str, Metric] = {
             "sum over falling scores of the gain in recall times the precision reached, rows of equal score "
             "together; no interpolation (Manning, Raghavan and Schütze 2008, section 8.4)",
             average_precision,
+            range=_SHARE,
         ),
         Metric(
             "auc",
@@ -126,6 +132,7 @@ METRICS: dict[str, Metric] = {
             "probability that a positive row scores above a negative one, ties counting one half "
             "(Mann and Whitney 1947; Hanley and McNeil 1982)",
             auc,
+            range=_SHARE,
         ),
         Metric(
             "precision@k/day",
@@ -135,6 +142,7 @@ METRICS: dict[str, Metric] = {
             "weight w takes w of the k places, rows tied at the last place share it in proportion, and a day "
             "with fewer rows uses what it has",
             precision_per_day,
+            range=_SHARE,
         ),
         Metric(
             "precision@k/day/entity",
@@ -147,6 +155,7 @@ METRICS: dict[str, Metric] = {
             "not found, and a day with fewer entities uses what it has (Dal Pozzolo 2015, card precision)",
             precision_per_entity,
             "entity",
+            range=_SHARE,
         ),
         Metric(
             "log_loss",
@@ -154,6 +163,7 @@ METRICS: dict[str, Metric] = {
             "binary",
             "mean negative logarithm of the probability given to what happened, in nats (Good 1952)",
             mean_of(log_loss),
+            range=_POSITIVE,
         ),
         Metric(
             "brier",
@@ -161,6 +171,7 @@ METRICS: dict[str, Metric] = {
             "binary",
             "mean squared difference of probability and outcome (Brier 1950)",
             mean_of(lambda rows: (rows.y - rows.score) ** 2),
+            range=_SHARE,
         ),
         Metric(
             "calibration",
@@ -169,6 +180,7 @@ METRICS: dict[str, Metric] = {
             "expected calibration error: mean distance of predicted and observed share over ten bins of "
             "equal weight (Naeini, Cooper and Hauskrecht 2015; equal weight: Nguyen and O'Connor 2015)",
             calibration,
+            range=_SHARE,
         ),
         Metric(
             "calibration_slope",
@@ -185,13 +197,16 @@ METRICS: dict[str, Metric] = {
             "mean declared cost of a row under the decision policy",
             mean_of(_cost),
         ),
-        Metric("rmse", "lower", "regression", "square root of the mean squared error", _rmse),
+        Metric(
+            "rmse", "lower", "regression", "square root of the mean squared error", _rmse, range=_POSITIVE
+        ),
         Metric(
             "mae",
             "lower",
             "regression",
             "mean absolute error",
             mean_of(lambda rows: np.abs(rows.y - rows.score)),
+            range=_POSITIVE,
         ),
         Metric(
             "wape",
@@ -199,6 +214,7 @@ METRICS: dict[str, Metric] = {
             "regression",
             "sum of absolute errors over the sum of absolute outcomes (Kolassa and Schütz 2007)",
             _wape,
+            range=_POSITIVE,
         ),
         Metric(
             "rmsse",
@@ -208,6 +224,7 @@ METRICS: dict[str, Metric] = {
             "series from one instant to the next over the training part; series that never move there are "
             "left out (Makridakis, Spiliotis and Assimakopoulos 2022)",
             _rmsse,
+            range=_POSITIVE,
         ),
     )
 }
@@ -246,6 +263,11 @@ def get_metric(name: str) -> Metric:
             f"there is no metric `{name}`.", code="HF102", has=names, hint=did_you_mean(name, names)
         )
     return found
+
+
+def find_metric(name: str) -> Metric | None:
+    """Return the metric of that name, as `get_metric` does, or None."""
+    return METRICS.get(_known_name(name))
 
 
 def task_of(labels: Floats) -> Task:

@@ -23,7 +23,7 @@ from holdfast.events.entity import Entity
 from holdfast.kernel.errors import ContractError, RefusedError, UsageError, did_you_mean
 from holdfast.kernel.ids import fingerprint
 from holdfast.kernel.ports import NoProgress, Progress
-from holdfast.kernel.time import DAY
+from holdfast.kernel.time import DAY, format_instant
 from holdfast.training.baseline import baseline_scores
 from holdfast.training.bundle import Runtime, assemble
 from holdfast.training.calibration import reliability
@@ -56,10 +56,12 @@ class ChampionOnTest:
     ----------
     name : the version, such as ``fraud@7``
     scores : (n,) scores of the test part, in the snapshot's order
+    learnt_until : end of the event times it learnt from, microseconds UTC; None where that is before them all
     """
 
     name: str
     scores: NDArray[np.float64]
+    learnt_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,11 +187,12 @@ def train(
         metrics = evaluate_with_intervals(scored, task, seed=_bootstrap_seed(seed), repeats=repeats)
         scored_trivial = _scored(model, snapshot, test, trivial, policy, task)
         of_trivial = evaluate(scored_trivial, task)
-        of_champion = scored_champion = None
+        of_champion, incomparable, scored_champion = None, "", None
         if champion is not None:
             answers = _scores(model, champion.scores, len(test.y), task)
             scored_champion = _scored(model, snapshot, test, answers, policy, task)
             of_champion = evaluate(scored_champion, task)
+            incomparable = _overlap(champion, test)
         run = Run(
             id=identity,
             model=model.name,
@@ -209,7 +212,10 @@ def train(
             baseline=_optional(of_trivial),
             champion_name=None if champion is None else champion.name,
             champion=None if of_champion is None else _optional(of_champion),
-            gates=tuple(evaluate_gate(gate, as_values(metrics), of_champion, of_trivial) for gate in gates),
+            gates=tuple(
+                evaluate_gate(gate, as_values(metrics), of_champion, incomparable, of_trivial)
+                for gate in gates
+            ),
             reliability=reliability(scored) if task == "binary" else (),
             logged={name: _finite(values) for name, values in logged.items()},
             importance=_named(plan.names, report.importance),
@@ -236,6 +242,19 @@ def train(
         return TrainResult(replace(run, bundle=name), name, files, scores)
     finally:
         tell.finish()
+
+
+def _overlap(champion: ChampionOnTest, test: Sample) -> str:
+    """Return that the champion knows rows it is measured on, or an empty text."""
+    if champion.learnt_until is None:
+        return ""
+    known = int((test.t < champion.learnt_until).sum())
+    if not known:
+        return ""
+    return (
+        f"{champion.name} learnt from events up to {format_instant(champion.learnt_until)}, "
+        f"{known:,} of the {len(test.t):,} test rows among them"
+    )
 
 
 def _params(model: Model, override: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -269,12 +288,17 @@ def _check_parts(snapshot: Snapshot, parts: Mapping[str, Sample]) -> Task:
     task = "regression" if amounts else task_of(np.concatenate([part.y for part in parts.values()]))
     labels = np.unique(parts["train"].y[parts["train"].weight > 0])
     if task == "binary" and len(labels) < 2:
+        source = snapshot.recipe.label.source
+        outcomes = sum(snapshot.recipe.arrival_basis.get(source, {}).values())
+        hint = "nothing can be learnt from one kind of row: ingest more history, or move the split"
+        if not outcomes:
+            hint = f"no outcome is stored: ingest `{source}`, which the label reads, and train again"
         raise ContractError(
             f"every label of the train part of dataset `{snapshot.id}` is {labels[0]:g}.",
             code="HF212",
             at="train",
-            has=sizes,
-            hint="nothing can be learnt from one kind of row: ingest more history, or move the split",
+            has=(*sizes, f"label source `{source}` {outcomes:,} rows"),
+            hint=hint,
         )
     return task
 

@@ -258,3 +258,6 @@ def test_prediction_over_tables_is_explained(workspace: Workspace) -> None:
         and (math.isnan(each.stored) or each.stored == each.recomputed)
         for each in explained.features
     )
+    sky = next(each for each in explained.features if each.name == "sky")
+    assert sky.text in ("clear", "rain", "fog", None)
+    assert (sky.text is None) == math.isnan(sky.stored)

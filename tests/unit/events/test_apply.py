@@ -452,7 +452,7 @@ def test_state_that_was_lost_is_built_from_the_lake(world: World) -> None:
 
 
 def test_state_is_built_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REBUILT_ROWS", 2)
+    monkeypatch.setattr("holdfast.events.statefold.REBUILT_ROWS", 2)
     with world.applier() as applier:
         for n in range(7):
             world.journal.append([payment(n, amount=n)])

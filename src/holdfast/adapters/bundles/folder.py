@@ -105,7 +105,10 @@ class BundleFolder:
                 at=str(folder / "manifest.json"),
                 hint="fetch the bundle again, or train anew; its manifest was altered after it was written",
             )
-        check_files(files)
+        try:
+            check_files(files)
+        except RefusedError as error:
+            raise error.within(f"bundle {name[:12]}") from error
         return files
 
     def names(self) -> tuple[str, ...]:

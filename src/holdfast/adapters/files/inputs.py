@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def _find(place: str | Path) -> tuple[list[Path], Path]:
     path = Path(place)
     if path.is_dir():
         return _visible(path.rglob("*"), path), path
-    if path.exists():
+    if path.is_file():
         return [path], path.parent
+    if os.path.lexists(path):
+        raise ContractError(
+            f"{place} is no file that can be read from its beginning to its end.",
+            code="HF200",
+            at=str(place),
+            hint="give a plain file or a folder; a pipe, a device or a link to nothing is neither",
+        )
     if glob.has_magic(str(place)):
         found = [Path(each) for each in glob.glob(str(place), recursive=True)]
         root = _root(str(place))

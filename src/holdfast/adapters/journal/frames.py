@@ -114,10 +114,14 @@ def decode(content: bytes, first: int, *, at: str, limit: int | None = None) -> 
                 at=f"{at} at byte {offset}",
                 hint="use the newer holdfast that wrote it",
             )
+        try:
+            source = body[:n_source].decode()
+        except UnicodeDecodeError:  # no writer of ours wrote it, however well its check fits
+            return _sound(frames[:whole], offset)
         frames.append(
             Frame(
                 kind & ~MORE,
-                body[:n_source].decode(),
+                source,
                 arrived_us,
                 body[n_source:],
                 first + offset,
