@@ -17,8 +17,8 @@ _HOMES = {
     "holdfast.project.definition": (
         "Approval", "Bands", "Canary", "Choice", "Cost", "Entity", "Event", "Float", "Forecast", "Holdout",
         "Int", "Label", "Objectives", "Project", "SeasonalNaive", "Spine", "TimeSplit", "arrival_time",
-        "champion", "constant", "errors", "event_id", "event_time", "field", "kpi", "metric", "p99",
-        "prediction_shift", "previous", "rules", "supersedes",
+        "baseline", "champion", "constant", "errors", "event_id", "event_time", "field", "kpi", "metric",
+        "p99", "prediction_shift", "previous", "rules", "supersedes",
     ),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}

@@ -6,13 +6,17 @@ so in the page of the format; a change that older versions could not read is a n
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tests import training_examples as examples
 
+from holdfast.datasets.forecast import Forecast
 from holdfast.datasets.profile import ColumnProfile, Profile
 from holdfast.datasets.snapshot import Recipe, Snapshot
+from holdfast.datasets.spine import Grid
+from holdfast.events.entity import Entity
 from holdfast.training.bundle import Runtime, assemble, check_files, open_bundle
 from holdfast.training.calibration import ReliabilityBin
 from holdfast.training.card import write_card
@@ -29,7 +33,7 @@ COUNTRY = ColumnProfile("country", "categorical", 90, 4, 1.5, 1.0, 0.0, 3.0, (),
 SCORES = ColumnProfile("score", "numeric", 30, 0, 0.25, 0.5, 0.0, 1.0, (0.5,), (20, 10))
 
 
-def bundle() -> dict[str, bytes]:
+def bundle(**rows: Any) -> dict[str, bytes]:
     recipe = Recipe(
         project="9c0e" * 10,
         model="fraud",
@@ -75,6 +79,7 @@ def bundle() -> dict[str, bytes]:
         content=b"0.01 -3.0 1",
         runtime=Runtime("line", "line.txt", ("line",)),
         card=write_card(run, examples.model(), snapshot, POLICY),
+        **rows,
     )
 
 
@@ -116,3 +121,15 @@ def test_page_of_the_format_names_every_field() -> None:
     assert check_files(stored()).format == 1
     for name in (*manifest, *manifest["runtime"], *baseline, *(stored().keys() - {"line.txt"})):
         assert f"`{name}`" in page, name
+
+
+def test_bundle_of_a_model_over_a_grid_is_format_2_and_says_its_rows() -> None:
+    grid = Grid("shop_every_1d", "sales", (Entity("shop", ("shop_id",)),), 86_400_000_000)
+    forecast = Forecast((1, 2, 3), (), 3 * 86_400_000_000)
+
+    manifest = check_files(bundle(grid=grid, forecast=forecast))
+
+    assert (manifest.format, manifest.grid, manifest.forecast) == (2, grid, forecast)
+    plain = json.loads(bundle()["manifest.json"])
+    assert plain["format"] == 1
+    assert not {"grid", "forecast"} & plain.keys()

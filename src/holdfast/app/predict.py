@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from holdfast.app.state import settled_in_lake
 from holdfast.app.wire import Wiring
-from holdfast.datasets.spine import event_spine, event_time_of
+from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, TARGET, T, event_spine, event_time_of
 from holdfast.events.ingest import apply_logged
 from holdfast.events.source import ARRIVED, Source
 from holdfast.features.view import FeaturePlan
-from holdfast.kernel.errors import NotFoundError, UsageError
+from holdfast.kernel.errors import NotFoundError, UnavailableError, UsageError
 from holdfast.kernel.ports import Progress
 from holdfast.kernel.time import format_instant
 from holdfast.monitoring.performance import Performance, measure
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.version import ModelVersion
+from holdfast.serving.parity import requests_of
 from holdfast.serving.ports import PREDICTIONS
 from holdfast.serving.predict import PredictReport, predict_batch
+from holdfast.serving.rows import GridRows
+from holdfast.training.bundle import Bundle
 
 
 def predict_interval(
     wiring: Wiring,
+    project: CompiledProject,
     version: ModelVersion,
     *,
     since: int | None,
@@ -33,20 +38,19 @@ def predict_interval(
     progress: Progress,
     dry_run: bool,
 ) -> PredictReport:
-    """Predict the stored events of an interval with one version."""
+    """Predict the stored rows of an interval with one version."""
     _demand_interval(since, until)
     bundle = wiring.open_version(version)
-    source = _rows_of(bundle.plan, version)
-    if wiring.lake.version(source.name) is None:
-        raise NotFoundError(
-            f"source `{source.name}` holds no events.", hint=f"holdfast ingest {source.name} PATH"
-        )
+    spine = _rows_of(bundle, project)
+    name = spine.name if isinstance(spine, Source) else spine.source.name
+    if wiring.lake.version(name) is None:
+        raise NotFoundError(f"source `{name}` holds no events.", hint=f"holdfast ingest {name} PATH")
     with _known_batch(wiring, dry_run) as known:
         return predict_batch(
             version.model,
             version.number,
             bundle,
-            source,
+            spine,
             wiring.lake,
             since=since,
             until=until,
@@ -84,18 +88,23 @@ def measure_performance(
     if lake.version(PREDICTIONS) is None or (records := lake.read(PREDICTIONS, where=where)).height == 0:
         raise _nothing_answered(wiring, version, bounded=since is not None or until is not None)
     bundle = wiring.open_version(version)
-    label, source = bundle.manifest.label, _rows_of(bundle.plan, version)
-    first, last = (pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in _ends(records["t_us"]))
-    inside = pl.col(event_time_of(source.schema)).is_between(first, last)
-    events = lake.read(source.name, [*source.schema.names, ARRIVED], where=inside)
+    label, spine = bundle.manifest.label, _rows_of(bundle, project)
     outcomes_source = project.source(label.source)
     outcomes = lake.read(label.source, [*outcomes_source.schema.names, ARRIVED])
+    source = spine if isinstance(spine, Source) else spine.source
     arrivals = (outcomes[ARRIVED], lake.read(source.name, [ARRIVED])[ARRIVED])
+    if isinstance(spine, Source):
+        first, last = (pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in _ends(records["t_us"]))
+        inside = pl.col(event_time_of(source.schema)).is_between(first, last)
+        rows = event_spine(source, lake.read(source.name, [*source.schema.names, ARRIVED], where=inside))
+        entity: tuple[str, ...] = ()
+    else:
+        rows, entity = _asked(records, bundle.plan), spine.grid.key
     return measure(
         version.model,
         version.number,
         records,
-        event_spine(source, events),
+        rows,
         label,
         outcomes_source,
         outcomes,
@@ -103,7 +112,77 @@ def measure_performance(
         k=project.model(version.model).precision_at,
         expected=bundle.expected.metrics,
         learnt_until=wiring.snapshots.load(version.dataset).recipe.boundaries.validation_end,
+        entity=entity,
+        about=None if isinstance(spine, Source) else TARGET,
+        task=bundle.manifest.task,
     )
+
+
+def _rows_of(bundle: Bundle, project: CompiledProject) -> Source | GridRows:
+    """Return the rows of a version, as they were when the version was trained."""
+    plan, manifest = bundle.plan, bundle.manifest
+    if manifest.grid is None:
+        return Source(plan.features.spine, plan.schema)
+    return GridRows(manifest.grid, project.source(manifest.grid.source), manifest.forecast)
+
+
+def _asked(records: pl.DataFrame, plan: FeaturePlan) -> pl.DataFrame:
+    """Return the rows of a grid that were predicted, from their records."""
+    rows = requests_of(records, plan.schema)
+    return rows.select(
+        *(pl.col(c.name).to_physical() if c.type == "time" else pl.col(c.name) for c in plan.schema.columns),
+        records["t_us"].alias(T),
+        records["known_at_us"].alias(KNOWN_AT),
+        records["key"].alias(ROW_KEY),
+    ).unique(ROW_KEY)
+
+
+def write_answers(wiring: Wiring, version: ModelVersion, report: PredictReport, path: Path) -> int:
+    """Write every answer of a version in the interval of a report to a file and return their number.
+
+    The columns are those of the row, then ``score`` (``forecast`` where the rows are of a grid), the
+    recommendation if there is one, and ``prediction_id``.
+
+    Raises
+    ------
+    UsageError
+        If the file is neither Parquet nor CSV by its name.
+    UnavailableError
+        If it cannot be written.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"{path.name!r} is neither .parquet nor .csv.", hint="name the file by its format")
+    bundle = wiring.open_version(version)
+    where = (pl.col("model") == version.model) & (pl.col("version") == version.number)
+    if report.since is not None:
+        where &= pl.col("t_us") >= report.since
+    if report.until is not None:
+        where &= pl.col("t_us") < report.until
+    wanted = ["key", "request", "score", "decision", "prediction_id"]
+    found = wiring.lake.read(PREDICTIONS, wanted, where=where) if report.rows else pl.DataFrame()
+    records = found.unique("key", keep="any") if found.height else found
+    if not records.height:
+        raise NotFoundError("there is no answer to write in this interval.")
+    rows = requests_of(records, bundle.plan.schema)
+    times = [c.name for c in bundle.plan.schema.columns if c.type == "time"]
+    answer = "score" if bundle.manifest.grid is None else "forecast"
+    decided = [records["decision"]] if bundle.policy is not None else []
+    frame = rows.with_columns(
+        pl.col(times).cast(pl.Datetime("us", "UTC")),
+        records["score"].alias(answer),
+        *decided,
+        records["prediction_id"],
+    )
+    frame = frame.sort(*(c.name for c in bundle.plan.schema.columns), "prediction_id")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame.write_csv(path)
+        else:
+            frame.write_parquet(path)
+    except OSError as error:
+        raise UnavailableError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+    return frame.height
 
 
 def _nothing_answered(wiring: Wiring, version: ModelVersion, *, bounded: bool) -> NotFoundError:
@@ -126,15 +205,6 @@ def _nothing_answered(wiring: Wiring, version: ModelVersion, *, bounded: bool) -
         has=(f"{len(times):,} answers about events of {first} to {last}",),
         hint="--since and --until are times of the events, --until is exclusive",
     )
-
-
-def _rows_of(plan: FeaturePlan, version: ModelVersion) -> Source:
-    """Return the source of a version's rows, as it was when the version was trained."""
-    if plan.schema.event_id is None:
-        raise UsageError(
-            f"{version.name} predicts rows of a grid; batch prediction takes rows of events.", code="HF113"
-        )
-    return Source(plan.features.spine, plan.schema)
 
 
 def _ends(instants: pl.Series) -> tuple[int, int]:

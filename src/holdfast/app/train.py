@@ -16,7 +16,7 @@ from holdfast.app.outcomes import Trained
 from holdfast.app.wire import Wiring
 from holdfast.datasets.build import build
 from holdfast.datasets.snapshot import PART, ROW_PREFIX, Snapshot
-from holdfast.datasets.spine import AT, KNOWN_AT, ROW_KEY, T, event_id_of, event_time_of
+from holdfast.datasets.spine import AT, HORIZON, KNOWN_AT, ROW_KEY, TARGET, T, event_id_of, event_time_of
 from holdfast.features.materialize import materialize
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import HoldfastError, RefusedError, UsageError
@@ -58,6 +58,8 @@ def build_dataset(
         decisions=_decisions(wiring, name),
         keep=keep,
         test_where=model.test_where,
+        forecast=model.forecast,
+        season=model.baseline.season,
         progress=progress,
     )
     wiring.snapshots.save(snapshot)
@@ -194,11 +196,13 @@ def _failure_recorded(
 
 def _refuse_unbuilt(project: CompiledProject, name: str) -> None:
     model = project.model(name)
-    if model.forecast is not None:
+    if model.forecast is not None and model.forecast.quantiles:
+        asked = ", ".join(f"{q:g}" for q in model.forecast.quantiles)
         raise RefusedError(
-            f"model `{name}` needs a forecast, which compiles but cannot be trained yet.",
+            f"model `{name}` asks for the quantiles {asked}, which cannot be trained yet.",
             code="HF113",
             at=f"models.{name}",
+            hint="drop quantiles=: the expected value is forecast",
         )
 
 
@@ -232,10 +236,11 @@ def _champion_on_test(wiring: Wiring, model: str, number: int, snapshot: Snapsho
 
 
 def _grid_rows(test: pl.DataFrame) -> pl.DataFrame:
-    """Return grid rows of a snapshot with their own columns: the keys, and ``at``, the prediction time."""
+    """Return grid rows of a snapshot with their own columns: keys, origin, horizon and target."""
     keys = [column for column in test.columns if column.startswith(ROW_PREFIX)]
-    named = (pl.col(column).alias(column.removeprefix(ROW_PREFIX)) for column in keys)
-    return test.select(T, KNOWN_AT, pl.col(T).alias(AT), *named)
+    named = {column.removeprefix(ROW_PREFIX): pl.col(column) for column in keys}
+    own = {AT: pl.col(T), HORIZON: pl.lit(1, pl.Int64), TARGET: pl.col(T)}
+    return test.select(T, KNOWN_AT, **{**own, **named})
 
 
 def _events_of(wiring: Wiring, plan: FeaturePlan, snapshot: Snapshot, test: pl.DataFrame) -> pl.DataFrame:

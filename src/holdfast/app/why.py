@@ -94,7 +94,9 @@ def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = 
     events: dict[str, dict[str, int]] = {}
     for view in bundle.plan.views:
         schema = bundle.plan.sources[view.source]
-        found = _view_rows(wiring, view, schema, record)
+        target = bundle.plan.time_of(view)
+        at = record.t_us if target is None else int(record.request[target])
+        found = _view_rows(wiring, view, schema, record, at)
         names = (event_time_of(schema), event_id_of(schema)) if schema.event_id else schema.names
         keyed = {tuple(row[name] for name in names): row for row in found}
         rows.setdefault(view.source, {}).update(keyed)  # views of a source share rows
@@ -135,14 +137,16 @@ def _fields(noun: object, names: Sequence[str]) -> dict[str, Any]:
     return {name: to_data(getattr(noun, name)) for name in names}
 
 
-def _view_rows(wiring: Wiring, view: View, schema: Schema, record: PredictionRecord) -> list[dict[str, Any]]:
+def _view_rows(
+    wiring: Wiring, view: View, schema: Schema, record: PredictionRecord, at: int
+) -> list[dict[str, Any]]:
     """Return the stored rows of the row's own entity that any window of the view can see, as plain values.
 
     What supersedes an event is among them, whosever it is.
     """
     if any(record.request.get(column) is None for column in view.entity.key):
         return []
-    where = within([view], schema, record.t_us, record.t_us)
+    where = within([view], schema, at, at)
     for column in view.entity.key:
         where &= pl.col(column) == record.request[column]
     if schema.supersedes is not None:

@@ -390,19 +390,32 @@ class Workspace:
         until: str | int | None = None,
         version: int | None = None,
         dry_run: bool = False,
+        out: str | os.PathLike[str] | None = None,
     ) -> PredictReport:
-        """Predict stored events of an interval in batch, once per version."""
-        from holdfast.app.predict import predict_interval
+        """Predict stored rows of an interval in batch, once per version.
+
+        Parameters
+        ----------
+        since, until
+            Of the rows' time; all without both. Of a spine the time is the origin of a forecast, and without
+            both only the last origin is forecast from.
+        out : file for all answers of the interval, ``.parquet`` or ``.csv``
+        """
+        from holdfast.app.predict import predict_interval, write_answers
 
         chosen = self._version(model, version)
-        return predict_interval(
+        report = predict_interval(
             self.wiring,
+            self.project,
             chosen,
             since=_instant(since),
             until=_instant(until),
             progress=self.progress,
             dry_run=dry_run,
         )
+        if out is not None and not dry_run:
+            write_answers(self.wiring, chosen, report, Path(out))
+        return report
 
     def why(self, prediction_id: str, *, version: int | None = None) -> Explanation:
         """Explain one recorded prediction: the last answer, or that of a version."""

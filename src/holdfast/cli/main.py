@@ -64,7 +64,9 @@ def _root(
 def init(
     template: Annotated[
         str,
-        typer.Argument(help="`fraud`: a complete example. `bookings`: real data. `blank`: an empty project."),
+        typer.Argument(
+            help="`fraud`: a complete example. `bookings`: real data. `demand`: forecasts. `blank`: empty."
+        ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must not hold anything yet.")],
 ) -> None:
@@ -281,21 +283,29 @@ def predict(
     model: Model,
     folder: Folder = HERE,
     since: Annotated[
-        str | None, typer.Option(help="First event time, such as 2026-03-06; all without it.")
+        str | None, typer.Option(help="First event time or origin, such as 2026-03-06; all without it.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
     version: Annotated[int | None, typer.Option(help="Version to use.", show_default="the champion")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write the answers of the interval to a .parquet or .csv file."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the rows.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Predict stored events in batch, with features as known at each event's time.
+    """Predict stored rows in batch, with features as known at each row's time.
+
+    A model over a spine forecasts from each origin in the interval, without one from the last origin only.
 
     Rows this version has answered are left alone, so an interrupted job is resumed by running it again.
     """
     from holdfast.cli import render
 
-    found = _open(folder).predict(model, since=since, until=until, version=version, dry_run=dry_run)
+    found = _open(folder).predict(model, since=since, until=until, version=version, dry_run=dry_run, out=out)
     _show(found, as_json, render.predicted)
+    if out is not None and not dry_run and not as_json:
+        typer.echo(f"  answers written to {out}")
 
 
 @app.command(epilog="Example: holdfast why p-6b1f0a")

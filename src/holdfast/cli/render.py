@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from holdfast.registry.register import Outcome
     from holdfast.serving.explain import FeatureEvidence
     from holdfast.serving.predict import PredictReport
+    from holdfast.training.forecast import AtHorizon
     from holdfast.training.leakage import Suspicion
     from holdfast.training.metric import Interval
 
 _SHOWN_FEATURES = 12
+_SHOWN_HORIZONS = (1, 2, 3, 7, 14, 21, 28)
 _UNBOUNDED = 2**63 - 1
 
 
@@ -222,6 +224,7 @@ def trained(found: Trained) -> str:
     ]
     head = ("", "baseline", "candidate [95 %]", run.champion_name or "champion")
     lines += [table(body, head=head, right=(1,)), ""]
+    lines += _horizons(run.by_horizon)
     for result in run.gates:
         shown = f"found {metric(result.found)}" if result.found is not None else "no value"
         outcome = "FAILED" if result.outcome == "failed" else result.outcome
@@ -244,6 +247,20 @@ def trained(found: Trained) -> str:
     return "\n".join(lines)
 
 
+def _horizons(found: Sequence[AtHorizon]) -> list[str]:
+    """Return the relative errors at some horizons, beside the baseline's."""
+    if not found:
+        return []
+    shown = [at for at in found if at.horizon in _SHOWN_HORIZONS or at is found[-1]]
+    names = ("wape", "rmsse")
+    rows = [
+        (str(at.horizon), *(metric(part.get(name)) for name in names for part in (at.baseline, at.metrics)))
+        for at in shown
+    ]
+    head = ("by horizon", *(word for name in names for word in ("baseline", name)))
+    return [table(rows, head=head, right=range(1, 5)), ""]
+
+
 def _suspicions(found: Sequence[Suspicion]) -> list[str]:
     """Return the features that look as if they knew the outcome, with the evidence."""
     lines = [
@@ -264,7 +281,8 @@ def models(found: Sequence[ListedVersion]) -> str:
     rows = []
     for item in found:
         v = item.version
-        name = "average_precision" if "average_precision" in item.metrics else next(iter(item.metrics), "")
+        first = next(iter(item.metrics), "")
+        name = next((name for name in ("average_precision", "wape") if name in item.metrics), first)
         rows.append(
             (
                 v.name,
@@ -333,10 +351,10 @@ def predicted(found: PredictReport) -> str:
     return "\n".join(lines)
 
 
-def score_line(answer: dict[str, Any]) -> str:
+def score_line(answer: dict[str, Any], name: str = "risk_score") -> str:
     """Return ``risk_score 0.92 -> block``."""
     decision = f" -> {answer['decision']}" if answer["decision"] else ""
-    return f"risk_score {answer['score']:.2f}{decision}"
+    return f"{name} {answer['score']:.2f}{decision}"
 
 
 def why(found: Explanation) -> str:
@@ -346,13 +364,14 @@ def why(found: Explanation) -> str:
     known = a["known_batch"][0] if a["known_batch"] else "-"
     live = a["known_at_us"] == _UNBOUNDED  # what a live answer could see is bounded by its batch alone
     bound = "" if live else f"known at {format_instant(a['known_at_us'])}, "
+    what = "forecast" if "horizon" in found.request and "target" in found.request else "risk_score"
     lines = [
-        f"{v['name']} answered {score_line(a)} for {a['prediction_id']}",
+        f"{v['name']} answered {score_line(a, what)} for {a['prediction_id']}",
         f"  row time    {format_instant(a['t_us'])}, {bound}batches up to {known}",
         f"  request     {', '.join(f'{k} {_value(x)}' for k, x in found.request.items())}",
         f"  answered    {format_instant(a['answered_us'])}, step {a['step']}, {a['exposure']}, "
         f"runtime {a['runtime']}",
-        f"  recomputed  {score_line(found.recomputed)}: {again}",
+        f"  recomputed  {score_line(found.recomputed, what)}: {again}",
         "",
         _features(found.features),
         "",

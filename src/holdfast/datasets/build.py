@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from holdfast.datasets.forecast import BASELINE, SCALE, Forecast, about, at_horizons, scales, seasonal_naive
 from holdfast.datasets.label import Label, Labels, attach_labels
 from holdfast.datasets.ports import VersionedReader
 from holdfast.datasets.profile import profile
@@ -26,7 +27,17 @@ from holdfast.datasets.snapshot import (
     check_trainable,
     seal,
 )
-from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, Grid, T, event_spine, event_time_of, grid_spine
+from holdfast.datasets.spine import (
+    HORIZON,
+    KNOWN_AT,
+    ROW_KEY,
+    TARGET,
+    Grid,
+    T,
+    event_spine,
+    event_time_of,
+    grid_spine,
+)
 from holdfast.datasets.split import PARTS, Boundaries, TimeSplit, resolve
 from holdfast.datasets.vocabulary import coded_columns, fit_vocabularies
 from holdfast.events.source import ARRIVED, BASIS, Source
@@ -56,6 +67,8 @@ def build(
     keys: Sequence[str] | None = None,
     keep: Sequence[str] = (),
     test_where: Expr | None = None,
+    forecast: Forecast | None = None,
+    season: int | None = None,
     progress: Progress | None = None,
 ) -> Snapshot:
     """Build the dataset of a model.
@@ -77,6 +90,12 @@ def build(
     test_where
         Condition over what the features may read, as known at the row; rows of the test part where it is not
         true are left out.
+    forecast
+        Horizons at which each origin of a grid becomes a row, its label that of the step the row is about. An
+        origin has rows once all of them have labels.
+    season
+        Microseconds; each row of a grid keeps the value of the label that many before, as known at its
+        origin.
 
     Raises
     ------
@@ -96,13 +115,29 @@ def build(
     try:
         tables = _versions(lake, _tables(plan, label, spine), versions or {})
         arrivals = {name: lake.read(name, [ARRIVED, BASIS], version=at) for name, at in tables.items()}
-        limit = _latest(arrivals) if as_of is None else as_of
-        rows = _spine(spine, sources, lake, tables, limit)
+        limit = _latest(_of_the_past(arrivals, plan, label, spine)) if as_of is None else as_of
+        origins = rows = _spine(spine, sources, lake, tables, limit)
+        reach = label.horizon
+        if forecast is not None and isinstance(spine, Grid):
+            reach = forecast.reach(spine.every, label.horizon)
+            rows = _at_horizons(origins, spine, forecast)
         tell.advance(1)
 
-        labels = _labels(rows, label, spine, sources, lake, tables, limit, decisions)
-        labelled = _labelled(rows, labels, label, limit)
-        boundaries = resolve(split, labelled[T].to_numpy(), label.horizon)
+        outcomes = _outcomes(label, sources, lake, tables, limit)
+        labels = _labels(rows, label, spine, sources, outcomes, limit, decisions, reach)
+        labelled = _labelled(rows, labels, label, limit, reach)
+        boundaries = resolve(split, labelled[T].to_numpy(), reach)
+        if isinstance(spine, Grid):
+            source = sources[label.source]
+            if season is not None:
+                naive = seasonal_naive(labelled, label, source, outcomes, spine, season)
+                labelled = labelled.with_columns(pl.Series(BASELINE, naive))
+            if forecast is not None:
+                since = origins.filter(pl.col(T) >= boundaries.start)
+                moves = scales(
+                    since, label, source, outcomes, spine, as_of=limit, train_end=boundaries.train_end
+                )
+                labelled = labelled.join(moves, on=spine.key, how="left", maintain_order="left")
         used = labelled.filter(pl.col(T) >= boundaries.start)
         earlier = labelled.height - used.height
         labelled = used if test_where is None else _tested(used, plan, test_where, boundaries, lake, tables)
@@ -116,7 +151,9 @@ def build(
         x = materialize(fitted, labelled.drop(LABEL), lake, versions=tables)
         tell.advance(1)
 
-        frame = _frame(labelled, fitted, x, parts, _keys(plan, spine) if keys is None else keys, keep)
+        own = (HORIZON, TARGET) if forecast is not None else ()
+        kept = (*keep, *own)
+        frame = _frame(labelled, fitted, x, parts, _keys(plan, spine) if keys is None else keys, kept)
         check_trainable(frame, fitted.names)
         counts: dict[str, int] = {
             "spine": rows.height,
@@ -139,6 +176,8 @@ def build(
             arrival_basis={name: _basis(frame, limit) for name, frame in arrivals.items()},
             counts=counts,
             test_where=test_where,
+            grid=spine if isinstance(spine, Grid) else None,
+            forecast=forecast,
         )
         y = frame[LABEL].to_numpy()
         summary = profile(fitted.names, fitted.categorical, x[train], y[train])
@@ -170,6 +209,16 @@ def _versions(lake: VersionedReader, names: Sequence[str], wanted: Mapping[str, 
             )
         found[name] = version
     return found
+
+
+def _of_the_past(
+    arrivals: Mapping[str, pl.DataFrame], plan: FeaturePlan, label: Label, spine: Source | Grid
+) -> dict[str, pl.DataFrame]:
+    """Return the tables that say how far the past is known: a plan for next year says nothing of today."""
+    ahead = {view.source for view in plan.views if view.looks_ahead}
+    ahead -= {view.source for view in plan.views if not view.looks_ahead}
+    ahead -= {label.source, spine.source if isinstance(spine, Grid) else spine.name}
+    return {name: frame for name, frame in arrivals.items() if name not in ahead}
 
 
 def _latest(arrivals: Mapping[str, pl.DataFrame]) -> int:
@@ -229,28 +278,56 @@ def _spine(
     return rows.sort(T, ROW_KEY)
 
 
+def _at_horizons(origins: pl.DataFrame, grid: Grid, forecast: Forecast) -> pl.DataFrame:
+    """Return the rows of a forecast: origins as far apart as declared, each at every horizon."""
+    chosen = origins
+    if forecast.origins is not None:
+        chosen = origins.filter(pl.col(T) % forecast.origins == 0)
+    return at_horizons(chosen, grid.every, forecast.horizons).sort(T, ROW_KEY)
+
+
+def _outcomes(
+    label: Label,
+    sources: Mapping[str, Source],
+    lake: VersionedReader,
+    tables: Mapping[str, int],
+    as_of: int,
+) -> pl.DataFrame:
+    source = _source(sources, label.source)
+    columns = [*source.schema.names, ARRIVED]
+    return lake.read(source.name, columns, where=pl.col(ARRIVED) <= as_of, version=tables[source.name])
+
+
 def _labels(
     rows: pl.DataFrame,
     label: Label,
     spine: Source | Grid,
     sources: Mapping[str, Source],
-    lake: VersionedReader,
-    tables: Mapping[str, int],
+    outcomes: pl.DataFrame,
     as_of: int,
     decisions: pl.DataFrame | None,
+    reach: int,
 ) -> Labels:
-    source = _source(sources, label.source)
-    columns = [*source.schema.names, ARRIVED]
-    outcomes = lake.read(source.name, columns, where=pl.col(ARRIVED) <= as_of, version=tables[source.name])
-    entity = spine.key if isinstance(spine, Grid) else ()
-    return attach_labels(rows, label, source, outcomes, as_of=as_of, decisions=decisions, entity=entity)
+    source = sources[label.source]
+    if not isinstance(spine, Grid):
+        return attach_labels(rows, label, source, outcomes, as_of=as_of, decisions=decisions)
+    found = attach_labels(
+        about(rows), label, source, outcomes, as_of=as_of, decisions=decisions, entity=spine.key
+    )
+    # An origin with some of its horizons only would make the near ones count for more than the far ones.
+    early = rows[T] + reach > as_of
+    return Labels(
+        found.values.set(early, None),
+        found.fates.set(early, "immature"),
+        found.late & ~early.to_numpy(),
+    )
 
 
-def _labelled(rows: pl.DataFrame, labels: Labels, label: Label, as_of: int) -> pl.DataFrame:
+def _labelled(rows: pl.DataFrame, labels: Labels, label: Label, as_of: int, reach: int) -> pl.DataFrame:
     """Return the rows with a label, in their order, with it."""
     found = rows.with_columns(labels.values.alias(LABEL)).filter(labels.fates == "labelled")
     if found.height == 0:
-        first = int(rows[T][0]) + label.horizon
+        first = int(rows[T][0]) + reach
         mature = rows.height - labels.count("immature")
         raise ContractError(
             f"none of {rows.height} rows has a label known at {format_instant(as_of)}.",
@@ -260,7 +337,7 @@ def _labelled(rows: pl.DataFrame, labels: Labels, label: Label, as_of: int) -> p
             hint=(
                 f"outcomes of `{label.source}` join no row; an `absent` value labels rows without outcome"
                 if mature
-                else f"labels are fixed after {format_duration(label.horizon)}: the first one at "
+                else f"labels are fixed after {format_duration(reach)}: the first one at "
                 f"{format_instant(first)}"
             ),
         )
@@ -318,6 +395,7 @@ def _frame(
         KNOWN_AT,
         *(_plain(plan.schema, name, key=name in keys).alias(f"{ROW_PREFIX}{name}") for name in kept),
         *(pl.Series(name, np.ascontiguousarray(x[:, index])) for index, name in enumerate(plan.names)),
+        *(name for name in (BASELINE, SCALE) if name in rows.columns),
         pl.col(LABEL),
         pl.lit(1.0).alias(WEIGHT),
         pl.Series(PART, np.array(PARTS, dtype=object)[parts], dtype=pl.String),

@@ -259,6 +259,41 @@ def _windowed(
     entity: Sequence[str],
 ) -> tuple[pl.Series, pl.Series]:
     """Return per row the aggregate over ``[t, t + over)``, null where missing, and whether any came late."""
+    at, over = pl.col(T), measure.window.over
+
+    def known(instant: pl.Expr) -> dict[str, NDArray[np.float64]]:
+        rows = spine.with_columns((at + over).alias(T), instant.alias(KNOWN_AT))
+        return _before(rows, label, measure, source, outcomes, entity)
+
+    fixed = known(at + label.horizon)
+    late = known(pl.lit(as_of, pl.Int64))[_EVENTS] > fixed[_EVENTS]
+    found = pl.Series(_VALUE, fixed[_VALUE], nan_to_null=True)
+    return (found if label.absent is None else found.fill_null(float(label.absent))), pl.Series(late)
+
+
+def window_values(
+    spine: pl.DataFrame, label: Label, source: Source, outcomes: pl.DataFrame, entity: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return a window label's aggregate over ``[t - over, t)`` of each row, as known at ``_known_at``.
+
+    Parameters
+    ----------
+    entity : columns that name the entity of a label whose `key` is none
+    """
+    assert label.window is not None
+    found = _before(spine, label, label.window, source, outcomes, entity)[_VALUE]
+    return found if label.absent is None else np.where(np.isnan(found), float(label.absent), found)
+
+
+def _before(
+    spine: pl.DataFrame,
+    label: Label,
+    measure: Measure,
+    source: Source,
+    outcomes: pl.DataFrame,
+    entity: Sequence[str],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the aggregate of a window label before each row's time, and the number of events in it."""
     from holdfast.features.materialize import measures_as_known
 
     columns = tuple(entity) if label.key is None else (label.key,)
@@ -272,13 +307,5 @@ def _windowed(
     value = replace(measure, name=_VALUE, window=over)
     events = Measure(_EVENTS, "count", over, None, measure.where)
     view = View("label", source.name, Entity("row", columns), (value, events))
-    shifted = spine.select(*dict.fromkeys(columns), pl.col(T) + over.over, pl.col(T).alias("_at"))
-
-    def known(at: pl.Expr) -> dict[str, NDArray[np.float64]]:
-        rows = shifted.with_columns(at.alias(KNOWN_AT)).drop("_at")
-        return measures_as_known((view,), {source.name: source.schema}, rows, {source.name: outcomes})
-
-    fixed = known(pl.col("_at") + label.horizon)
-    late = known(pl.lit(as_of, pl.Int64))[_EVENTS] > fixed[_EVENTS]
-    found = pl.Series(_VALUE, fixed[_VALUE], nan_to_null=True)
-    return (found if label.absent is None else found.fill_null(float(label.absent))), pl.Series(late)
+    rows = spine.select(*dict.fromkeys(columns), T, KNOWN_AT)
+    return measures_as_known((view,), {source.name: source.schema}, rows, {source.name: outcomes})

@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from holdfast.datasets.forecast import Forecast
 from holdfast.datasets.label import Label
 from holdfast.datasets.profile import Profile
+from holdfast.datasets.spine import Grid
 from holdfast.datasets.split import Boundaries
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import ContractError, DeterminismError
@@ -41,6 +43,7 @@ class Recipe:
         the training part), ``untested`` (test rows where `test_where` is not true) and the parts ``train``,
         ``validation``, ``gap``, ``test``; ``late_labels`` are those whose outcome came too late.
     test_where : condition of the rows a model is tested on; none means all of the test part
+    grid, forecast : what the rows are, where they are not events, and the horizons each origin has rows for
     """
 
     project: str
@@ -53,6 +56,8 @@ class Recipe:
     arrival_basis: dict[str, dict[str, int]]
     counts: dict[str, int]
     test_where: Expr | None = None
+    grid: Grid | None = None
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,8 @@ class Snapshot:
     profile : per-column profile of the training part, the baseline of monitoring
     frame
         (n, ...) rows: ``_key``, ``_t``, ``_known_at``, entity keys and other spine columns under their
-        names prefixed by ``row.``, features by name (float64), ``_label``, ``_weight``, ``_part``.
+        names prefixed by ``row.``, features by name (float64), ``_label``, ``_weight``, ``_part``; rows of a
+        forecast also ``_scale``, and with a seasonal baseline ``_baseline``.
     """
 
     id: str
@@ -97,8 +103,9 @@ def content_of(frame: pl.DataFrame) -> str:
 def snapshot_id(recipe: Recipe, content: str) -> str:
     """Return the name of a snapshot: ``d-`` and the hash of recipe and content."""
     stored = to_data(recipe)
-    if recipe.test_where is None:
-        del stored["test_where"]  # datasets built before there were conditions keep their names
+    for name in ("test_where", "grid", "forecast"):
+        if stored[name] is None:
+            del stored[name]  # datasets built before there were such things keep their names
     return f"d-{fingerprint({'recipe': stored, 'content': content})}"
 
 

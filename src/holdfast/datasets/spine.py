@@ -19,7 +19,11 @@ KNOWN_AT = "_known_at"
 ROW_KEY = "_key"
 """Text that identifies a spine row: the event id, or the joined keys and time of a grid row."""
 AT = "at"
-"""Name of the column that holds the prediction time of a grid row."""
+"""Name of the column that holds the prediction time of a grid row: its origin."""
+HORIZON = "horizon"
+"""Name of the column that says which step after the origin a grid row is about, from 1."""
+TARGET = "target"
+"""Name of the column that holds the instant at which that step begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,10 @@ class Grid:
         return tuple(dict.fromkeys(column for entity in self.entities for column in entity.key))
 
     def schema(self, source: Schema) -> Schema:
-        """Return the columns of a grid row: the keys and ``at``, its prediction time."""
+        """Return the columns of a grid row: the keys, its origin, its horizon and its target."""
         keys = tuple(source.get(name) for name in self.key)
-        return Schema(self.name, (*keys, Column(AT, "time", role="event_time")))
+        own = (Column(AT, "time", role="event_time"), Column(HORIZON, "int", ge=1))
+        return Schema(self.name, (*keys, *own, Column(TARGET, "time", role="target_time")))
 
 
 def event_time_of(schema: Schema) -> str:
@@ -113,8 +118,8 @@ def grid_spine(grid: Grid, source: Source, frame: pl.DataFrame, start: int, end:
 
     Returns
     -------
-    Rows by combination and time: the keys, ``at``, ``_t`` and ``_known_at`` (all three the same instant) and
-    ``_key``.
+    Rows by combination and time: the keys, ``at``, ``horizon`` (1) and ``target``, ``_t`` and ``_known_at``
+    (all four times the same instant) and ``_key``.
     """
     when = pl.col(event_time_of(source.schema)).to_physical()
     keys = list(grid.key)
@@ -153,6 +158,8 @@ def grid_spine(grid: Grid, source: Source, frame: pl.DataFrame, start: int, end:
         .select(
             *keys,
             AT,
+            pl.lit(1, pl.Int64).alias(HORIZON),
+            pl.col(AT).alias(TARGET),
             pl.col(AT).alias(T),
             pl.col(AT).alias(KNOWN_AT),
             pl.concat_str(*escaped, "_text", separator="|").alias(ROW_KEY),

@@ -6,7 +6,7 @@ parity; the kernels that do the work serve online as well.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,7 +64,9 @@ def materialize(
 
     Parameters
     ----------
-    spine : (n,) rows in any order: the columns the plan reads, `_t` and `_known_at` in microseconds
+    spine
+        (n,) rows in any order: the columns the plan reads, `_t` and `_known_at` in microseconds. What is
+        known ahead is read at the instant a row is about, where its schema has one, as known at `_known_at`.
     versions
         Version of a source's table to read; the latest where none is named.
     max_batch
@@ -86,9 +88,20 @@ def materialize(
     Reads, per source, only the columns and the span of event time that the spine's windows touch.
     Law: equal to `holdfast.features.oracle.features_of`, bit for bit (tests/laws/test_windows.py).
     """
-    events = _read_all(plan.views, plan.sources, spine, lake, versions, max_batch)
-    measures = measures_as_known(plan.views, plan.sources, spine, events)
+    measures: dict[str, Floats] = {}
+    for views, rows in _by_time(plan, plan.views, spine):
+        events = _read_all(views, plan.sources, rows, lake, versions, max_batch)
+        measures |= measures_as_known(views, plan.sources, rows, events)
     return compile_plan(plan).evaluate(spine, measures)
+
+
+def _by_time(
+    plan: FeaturePlan, views: Sequence[View], spine: pl.DataFrame
+) -> Iterator[tuple[list[View], pl.DataFrame]]:
+    """Yield views with the rows at whose `_t` they are read: the row's own time, or what it is about."""
+    for time in dict.fromkeys(plan.time_of(view) for view in views):
+        rows = spine if time is None else spine.with_columns(pl.col(time).to_physical().alias(T))
+        yield [view for view in views if plan.time_of(view) == time], rows
 
 
 def texts_as_known(
@@ -121,8 +134,17 @@ def texts_as_known(
         for view in plan.views
         if (kept := tuple(measure for measure in view.measures if measure.name in wanted))
     ]
-    events = _read_all(views, plan.sources, spine, lake, versions, None)
-    found = measures_as_known(views, plan.sources, spine, events)
+    columns: dict[str, pl.Series] = {}
+    for together, rows in _by_time(plan, views, spine):
+        events = _read_all(together, plan.sources, rows, lake, versions, None)
+        columns |= _texts(together, measures_as_known(together, plan.sources, rows, events), events)
+    return pl.DataFrame(columns)
+
+
+def _texts(
+    views: Sequence[View], found: Mapping[str, Floats], events: Mapping[str, pl.DataFrame]
+) -> dict[str, pl.Series]:
+    """Return the texts whose codes were found."""
     columns = {}
     for view in views:
         frame = events.get(view.source)
@@ -133,7 +155,7 @@ def texts_as_known(
             table = {float(text_code(text)): text for text in texts}
             values = [table.get(number) for number in found[measure.name].tolist()]
             columns[measure.name] = pl.Series(measure.name, values, dtype=pl.String)
-    return pl.DataFrame(columns)
+    return columns
 
 
 def _read_all(

@@ -217,7 +217,9 @@ def read_by(
     for view in plan.views:
         key = [spine_row[name] for name in view.entity.key]
         rows = rows_by_source.get(view.source, ())
-        row |= measures_of(view, plan.sources[view.source], rows, key, t, known_at, max_batch)
+        target = plan.time_of(view)
+        at = t if target is None else spine_row[target]
+        row |= measures_of(view, plan.sources[view.source], rows, key, at, known_at, max_batch)
     return row
 
 

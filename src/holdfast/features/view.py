@@ -73,6 +73,11 @@ class View:
     measures: tuple[Measure, ...]
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether it holds what is known ahead, to be read at the instant that a row is about."""
+        return any(measure.window.offset < 0 for measure in self.measures)
+
+    @property
     def fingerprint(self) -> str:
         """Content hash of the definition."""
         return fingerprint(self)
@@ -127,6 +132,14 @@ class FeaturePlan:
     views: tuple[View, ...]
     sources: dict[str, Schema]
     vocabularies: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def time_of(self, view: View) -> str | None:
+        """Return the row's column at whose instant a view is read, or None for the row's own time.
+
+        What is known ahead is read at the instant the row is about; all else at the row's own time.
+        """
+        target = self.schema.target_time
+        return target.name if target is not None and view.looks_ahead else None
 
     @property
     def names(self) -> tuple[str, ...]:

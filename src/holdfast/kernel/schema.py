@@ -8,7 +8,7 @@ from typing import Literal
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 
 ColumnType = Literal["string", "int", "float", "decimal", "bool", "time"]
-Role = Literal["value", "event_id", "content_id", "event_time", "arrival_time", "supersedes"]
+Role = Literal["value", "event_id", "content_id", "event_time", "arrival_time", "supersedes", "target_time"]
 
 FIXED_POINT_LIMIT = 2**32
 """Greatest |value| x 10^scale of a column that enters sum, mean, std or var."""
@@ -28,6 +28,7 @@ class Column:
         Inclusive bounds, in the column's own unit (never fixed point), as numbers.
     role
         ``content_id`` identifies an event and is made here, of all other columns; no input has it.
+        ``target_time`` says which instant a row of a grid is about.
     """
 
     name: str
@@ -98,6 +99,11 @@ class Schema:
     def supersedes(self) -> Column | None:
         """The column that names the earlier event that an event corrects, where the schema has one."""
         return self._role("supersedes")
+
+    @property
+    def target_time(self) -> Column | None:
+        """The column that says which instant a row is about, where that is not its own time."""
+        return self._role("target_time")
 
     @property
     def arrival_time(self) -> Column | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from holdfast.datasets.label import Label, attach_labels
 from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T
 from holdfast.events.source import Source
 from holdfast.kernel.time import DAY, SECOND
-from holdfast.training.metric import Interval, Scored, evaluate, evaluate_with_intervals, task_of
+from holdfast.training.metric import Interval, Scored, Task, evaluate, evaluate_with_intervals, task_of
 
 RETRY_US = 60 * SECOND
 """How long after the first answer another attempt is a retry of it, and its answer the one that counts."""
@@ -84,6 +84,9 @@ def measure(
     k: int,
     expected: Mapping[str, Interval],
     learnt_until: int | None = None,
+    entity: Sequence[str] = (),
+    about: str | None = None,
+    task: Task | None = None,
     seed: int = 0,
 ) -> Performance:
     """Join prediction records with outcomes as they had arrived at `as_of`, and measure.
@@ -94,6 +97,9 @@ def measure(
     spine : rows with the label's key column, ``_t``, ``_known_at`` and ``_key``, one for each record
     outcomes : rows of the label's source
     learnt_until : end of the train and validation parts the version was made from, microseconds
+    entity : key columns of a grid's rows
+    about : column of the instant a row is about; none means its own time
+    task : kind of label; none finds it from the outcomes
     """
     last = answers_of(records)
     rows = spine.drop(T, KNOWN_AT)
@@ -102,7 +108,8 @@ def measure(
         pl.col("key").alias(ROW_KEY), pl.col("t_us").alias(T), pl.col("known_at_us").alias(KNOWN_AT)
     )
     acted = joined.filter(pl.col("exposure") == "served").select(ROW_KEY, "decision")
-    labels = attach_labels(joined, label, source, outcomes, as_of=as_of, decisions=acted)
+    timed = joined if about is None else joined.with_columns(pl.col(about).alias(T))
+    labels = attach_labels(timed, label, source, outcomes, as_of=as_of, decisions=acted, entity=entity)
     mature = joined.with_columns(labels.values.alias("_y")).filter(labels.fates == "labelled")
     y = mature["_y"].to_numpy().astype(np.float64)
     scored = Scored(y, mature["score"].to_numpy(), np.ones(len(y)), mature[T].to_numpy() // DAY, k)
@@ -122,18 +129,18 @@ def measure(
         len(y),
         int((y > 0).sum()),
         by_decision,
-        evaluate_with_intervals(scored, task_of(y), seed=seed) if len(y) else {},
+        evaluate_with_intervals(scored, task or task_of(y), seed=seed) if len(y) else {},
         dict(expected),
-        _by_day(scored) if len(y) else (),
+        _by_day(scored, task or task_of(y)) if len(y) else (),
         0 if learnt_until is None else int((mature[T] < learnt_until).sum()),
     )
 
 
-def _by_day(scored: Scored) -> tuple[Day, ...]:
+def _by_day(scored: Scored, task: Task) -> tuple[Day, ...]:
     days = []
     for number in np.unique(scored.day):
         on = scored.day == number
         part = Scored(scored.y[on], scored.score[on], scored.weight[on], scored.day[on], scored.k)
-        found = evaluate(part, task_of(scored.y))
+        found = evaluate(part, task)
         days.append(Day(int(number) * DAY, int(on.sum()), int((part.y > 0).sum()), found))
     return tuple(days)

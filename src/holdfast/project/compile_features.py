@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from holdfast.datasets.spine import Grid
+from holdfast.datasets.spine import AT, HORIZON, TARGET, Grid
 from holdfast.events.entity import Entity
 from holdfast.features.view import Feature, FeatureSet, Measure, View, is_text
 from holdfast.features.window import Window, default_hop
 from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.expr import Expr, col, const
-from holdfast.kernel.schema import Column
+from holdfast.kernel.schema import Column, Schema
 from holdfast.project import definition as d
 from holdfast.project.capture import MeasureTerm, Row, Term
 from holdfast.project.compilation import Compilation
@@ -272,7 +272,16 @@ def _grid(out: Compilation, spine: d.Spine, views: Collection[d.ViewHandle], at:
             has=schema.names,
             hint=did_you_mean(key, schema.names),
         )
-    if absent or len(found) < len(entities) or not every:
+    taken = [(e.name, key) for e in found for key in e.key if key in (AT, HORIZON, TARGET)]
+    for entity_name, key in taken:
+        out.report(
+            "HF101",
+            f"entity `{entity_name}` has key `{key}`, which a row of a spine has of its own.",
+            at,
+            place=spine.place,
+            hint="rename the column",
+        )
+    if absent or taken or len(found) < len(entities) or not every:
         return None
     name = "_".join([*(entity.name for entity in found), "every", str(spine.every)])
     grid = Grid(name, source, found, every, spine.include_zero)
@@ -366,7 +375,8 @@ class _Resolver:
         self.texts |= {name for name in readable if columns[name].type == "string"}
         if table.valid is not None:
             end = col(f"{table.name}.{table.valid[1]}")
-            now = col(next(c.name for c in self.columns.values() if c.role == "event_time"))
+            row = Schema(self.spine, tuple(self.columns.values()))
+            now = col(_time_of_validity(row, known_ahead=table.known_ahead).name)
             holds = Expr("or", (Expr("is_missing", (end,)), Expr("gt", (end, now))))
             self.holds.update(dict.fromkeys(readable, holds))
 
@@ -471,6 +481,13 @@ class _Resolver:
             if any(measure.name == name for measure in view.measures):
                 return f"add view `{view.name}` to @project.features(...)"
         return ""
+
+
+def _time_of_validity(row: Schema, *, known_ahead: bool) -> Column:
+    """Return the column at whose instant it is asked whether a row of a table holds."""
+    time = row.event_time
+    assert time is not None, f"rows of `{row.name}` have no time"
+    return (row.target_time or time) if known_ahead else time
 
 
 def _depth(expr: Expr) -> int:

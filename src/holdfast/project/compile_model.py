@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from holdfast.datasets.forecast import Forecast
 from holdfast.datasets.label import Label
 from holdfast.datasets.split import TimeSplit
 from holdfast.features.view import FeatureSet
@@ -23,7 +24,7 @@ from holdfast.project.compile_features import (
     compile_measure,
     find_source,
 )
-from holdfast.training.model import Baseline, Cost, Forecast, Model, Scalar, SearchSpace
+from holdfast.training.model import Baseline, Cost, Model, Scalar, SearchSpace
 
 
 def compile_model(out: Compilation, spec: d.Project, handle: d.ModelHandle) -> None:
@@ -206,4 +207,22 @@ def _cost(out: Compilation, given: Any, at: str) -> Cost | None:
 
 def _forecast(out: Compilation, given: Any, at: str) -> Forecast | None:
     spec = out.expect(d.Forecast, given, "forecast=", at)
-    return None if spec is None else Forecast(tuple(spec.horizons), tuple(spec.quantiles))
+    if spec is None:
+        return None
+    horizons: tuple[Any, ...] = tuple(spec.horizons)
+    quantiles: tuple[Any, ...] = tuple(spec.quantiles)
+    whole = all(isinstance(h, int) and not isinstance(h, bool) and h >= 1 for h in horizons)
+    if not horizons or not whole or len(set(horizons)) < len(horizons):
+        said = ", ".join(map(repr, horizons[:5])) or "none"
+        message = f"horizons are different whole numbers from 1, in steps of the spine; found {said}."
+        out.report("HF103", message, f"{at}.forecast", hint="for example range(1, 29)")
+        horizons = (1,)  # told once: what else is said of a forecast is judged as if it were one
+    if any(not isinstance(q, int | float) or not 0 < q < 1 for q in quantiles):
+        message = f"quantiles lie between 0 and 1, found {', '.join(map(repr, quantiles))}."
+        out.report("HF103", message, f"{at}.forecast")
+        quantiles = ()
+    origins = None if spec.origins is None else out.duration(spec.origins, f"{at}.forecast")
+    if origins == 0:
+        out.report("HF105", "the distance of origins is longer than 0.", f"{at}.forecast")
+        origins = None
+    return Forecast(tuple(sorted(horizons)), tuple(map(float, quantiles)), origins)

@@ -43,7 +43,8 @@ def _gate(out: Compilation, limit: Any, at: str) -> Gate | None:
         return None
     out.places[at] = limit.place
     value, relative, factor = _bound(out, limit, at)
-    return Gate(limit.name, cast(Any, limit.op), value, relative, factor)
+    to = limit.bound.to if isinstance(limit.bound, d.Reference) else "champion"
+    return Gate(limit.name, cast(Any, limit.op), value, relative, factor, cast(Any, to))
 
 
 def _guard(out: Compilation, limit: Any, at: str) -> Guard | None:
@@ -54,6 +55,8 @@ def _guard(out: Compilation, limit: Any, at: str) -> Guard | None:
         return None
     out.places[at] = limit.place
     value, relative, factor = _bound(out, limit, at)
+    if isinstance(limit.bound, d.Reference) and limit.bound.to != "champion":
+        out.report("HF110", "a guard compares with hf.champion(); no baseline answers requests.", at)
     return Guard(cast(Any, limit.kind), cast(Any, limit.op), value, limit.name, relative, factor)
 
 

@@ -126,7 +126,9 @@ class Spine:
     ----------
     entities : whose combinations form the rows
     every : distance of the instants, such as ``"1d"``
-    include_zero : keep instants without any event since the one before
+    include_zero
+        Keep instants without any event since the one before, from the first event of a combination on: a day
+        without sales is a day of zero sales.
     """
 
     def __init__(self, *entities: Entity, every: Any, include_zero: bool = True) -> None:
@@ -226,15 +228,32 @@ class Choice:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Horizons, in steps of the spine, and quantiles of a forecasting model."""
+    """How far a model over a `Spine` looks ahead: every row of it becomes one for each horizon.
+
+    A row then has ``at``, its origin; ``horizon``, from 1; and ``target``, the instant at which the step it
+    is about begins, ``at + (horizon - 1) * every``. Its label is that of the step; its features are what was
+    known at the origin, and of tables with ``known_ahead=True`` what was known then of the target.
+
+    Parameters
+    ----------
+    horizons : in steps of the spine, such as ``range(1, 29)``
+    quantiles : asked beside the expected value
+    origins
+        Distance between the origins that are learnt from and tested on, such as ``"3d"``; by default every
+        step of the spine. No multiple of the season, or the model meets each horizon on one weekday only.
+    """
 
     horizons: Iterable[int]
     quantiles: Sequence[float] = ()
+    origins: Any = None
 
 
 @dataclass(frozen=True)
 class SeasonalNaive:
-    """Baseline: the value one season ago."""
+    """Baseline over a `Spine`: the label one season before, as known at the origin.
+
+    The last season that is over at the origin is repeated over all horizons.
+    """
 
     season: Any
 
@@ -244,19 +263,20 @@ class SeasonalNaive:
 
 @dataclass(frozen=True)
 class Reference:
-    """The champion's value of the same quantity, times a factor, plus a margin."""
+    """The champion's or the baseline's value of the same quantity, times a factor, plus a margin."""
 
     factor: float = 1.0
     margin: float = 0.0
+    to: str = "champion"
 
     def __add__(self, other: float) -> Reference:
-        return Reference(self.factor, self.margin + other)
+        return Reference(self.factor, self.margin + other, self.to)
 
     def __sub__(self, other: float) -> Reference:
-        return Reference(self.factor, self.margin - other)
+        return Reference(self.factor, self.margin - other, self.to)
 
     def __mul__(self, other: float) -> Reference:
-        return Reference(self.factor * other, self.margin * other)
+        return Reference(self.factor * other, self.margin * other, self.to)
 
     __rmul__ = __mul__
 
@@ -264,6 +284,11 @@ class Reference:
 def champion() -> Reference:
     """Stand for the champion's value on the other side of a comparison."""
     return Reference()
+
+
+def baseline() -> Reference:
+    """Stand for the value of the model's trivial baseline on the other side of a gate."""
+    return Reference(to="baseline")
 
 
 @dataclass(frozen=True)

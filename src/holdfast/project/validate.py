@@ -17,6 +17,7 @@ from holdfast.features.view import Feature, FeatureSet, Measure, is_text, measur
 from holdfast.kernel.errors import Problem, did_you_mean
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
+from holdfast.kernel.time import format_duration
 from holdfast.kernel.typecheck import check, check_values
 from holdfast.project.compilation import Compilation
 from holdfast.training.gate import Gate
@@ -204,13 +205,7 @@ class _Checks:
                     has=names,
                     hint=did_you_mean(model.cost.missed, names),
                 )
-        if model.forecast is not None:
-            self.out.report(
-                "HF113",
-                f"model `{model.name}` declares a forecast; it compiles but cannot be trained yet.",
-                at,
-                severity="warning",
-            )
+        self.forecast(model, features.spine, at)
         for key in model.search:
             if key not in model.params:
                 near = did_you_mean(key, model.params)
@@ -222,6 +217,57 @@ class _Checks:
                     hint=near or f"add params={{{key!r}: ...}}",
                     severity="warning",
                 )
+
+    def forecast(self, model: Model, spine: str, at: str) -> None:
+        """Judge what a model over a grid says of horizons and seasons."""
+        grid, forecast = self.project.grids.get(spine), model.forecast
+        if grid is None:
+            for what, said in (("forecast=", forecast), ("hf.SeasonalNaive", model.baseline.season)):
+                if said is not None:
+                    self.out.report(
+                        "HF110",
+                        f"{what} is for rows of an hf.Spine, but `{model.features}` has rows of `{spine}`.",
+                        at,
+                        hint="hf.Spine(entity, every=...) as the first argument of @project.features",
+                    )
+            return
+        if model.baseline.season == 0:
+            self.out.report("HF105", "a season is longer than 0.", at)
+        if forecast is None:
+            return
+        if not grid.include_zero:
+            self.out.report(
+                "HF110",
+                "a forecast needs every instant of a series, but the spine leaves out those without events.",
+                at,
+                hint="include_zero=True",
+            )
+        if forecast.origins is not None and forecast.origins % grid.every:
+            self.out.report(
+                "HF105",
+                f"origins {format_duration(forecast.origins)} apart are no rows of a spine with one every "
+                f"{format_duration(grid.every)}.",
+                at,
+            )
+        for name in self.project.feature_sets[model.features].views:
+            table = self.project.tables.get(name)
+            if table is not None and table.known_ahead and table.schema.arrival_time is None:
+                self.out.report(
+                    "HF109",
+                    f"`{model.name}` looks ahead into table `{name}`, whose rows do not say when they were "
+                    "announced; they are taken as known from their begin on, never ahead.",
+                    f"tables.{name}",
+                    hint="add a column announced_at: datetime = hf.arrival_time()",
+                    severity="warning",
+                )
+        if forecast.quantiles:
+            self.out.report(
+                "HF113",
+                f"model `{model.name}` asks for quantiles; they compile but cannot be trained yet.",
+                at,
+                hint="drop quantiles=: the expected value is forecast",
+                severity="warning",
+            )
 
     def label(self, label: Label, features: FeatureSet, at: str) -> None:
         source = self.project.sources[label.source]
@@ -333,7 +379,12 @@ class _Checks:
         gates = self.project.releases[name].gates
         k = 100 if model is None else model.precision_at
         per = "" if model is None or model.precision_per is None else model.precision_per.name
-        computed = (name for name, metric in METRICS.items() if metric.unit == "row" or per)
+        forecasts = model is None or model.forecast is not None
+        computed = (
+            name
+            for name, metric in METRICS.items()
+            if (metric.unit == "row" or per) and (forecasts or name != "rmsse")
+        )
         metrics = sorted(shown_name(name, k, per) for name in computed)
         for i, gate in enumerate(gates):
             if gate.metric not in metrics and (model is not None or not gate.metric.startswith("precision@")):
@@ -352,7 +403,7 @@ class _Checks:
                     f"{at}.gates[{i}]",
                     hint="declare cost=hf.Cost(...) with the model",
                 )
-        if all(gate.relative for gate in gates):
+        if all(gate.needs_champion for gate in gates):
             self.out.report(
                 "HF110",
                 f"release of `{name}` has no absolute gate, so its first version could not be judged.",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T, event_spine, event_time_of
-from holdfast.events.source import ARRIVED, BATCH, Source
+from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T
+from holdfast.events.source import Source
 from holdfast.features.materialize import materialize
 from holdfast.kernel.ids import fingerprint
 from holdfast.kernel.ports import Clock, NoProgress, Progress
@@ -24,6 +24,7 @@ from holdfast.serving.record import (
     missing_names,
     prediction_id,
 )
+from holdfast.serving.rows import GridRows, rows_to_predict
 from holdfast.training.bundle import Bundle
 
 CHUNK = 20_000
@@ -42,6 +43,7 @@ class PredictReport:
     decisions : all answers of this version in the interval, by recommendation
     first_id : first answer given now
     highest_id, highest_score : highest score of this version in the interval
+    since, until : the interval, in microseconds of the row's time
     """
 
     model: str
@@ -54,13 +56,15 @@ class PredictReport:
     highest_id: str | None = None
     highest_score: float | None = None
     dry_run: bool = False
+    since: int | None = None
+    until: int | None = None
 
 
 def predict_batch(
     model: str,
     version: int,
     bundle: Bundle,
-    source: Source,
+    spine: Source | GridRows,
     lake: PredictionLake,
     *,
     since: int | None = None,
@@ -70,12 +74,12 @@ def predict_batch(
     progress: Progress | None = None,
     dry_run: bool = False,
 ) -> PredictReport:
-    """Predict every event of a source in ``[since, until)`` with features as known at each row's time.
+    """Predict every row of a spine in ``[since, until)`` with features as known at each row's time.
 
     Parameters
     ----------
-    source : of the rows, with the schema the version was trained on
-    since, until : microseconds of event time; None leaves the interval open
+    spine : the rows, with the schema the version was trained on: events of a source, or a grid
+    since, until : microseconds of the row's time, see `rows_to_predict`
     known_batch : last applied batch; rows of later batches are not looked at
 
     Notes
@@ -84,7 +88,10 @@ def predict_batch(
     commit ended. One process at a time: the caller holds the shard's lease.
     """
     tell = NoProgress() if progress is None else progress
-    rows, answered = _rows(model, version, source, lake, since, until, known_batch)
+    rows = rows_to_predict(spine, lake, since, until, known_batch)
+    if since is None and until is None and rows.height and isinstance(spine, GridRows):
+        since = int(rows[T][0])  # the summary is of the one origin that was asked
+    answered = _answered(model, version, lake, since, until)
     todo = rows.filter(~pl.col(ROW_KEY).is_in(answered.implode())).sort(T, ROW_KEY)
     repeated = rows.height - todo.height
     if dry_run or todo.height == 0:
@@ -95,7 +102,7 @@ def predict_batch(
     tell.start(f"predict {model}@{version}", todo.height)
     for number, offset in enumerate(range(0, todo.height, CHUNK), start=1):
         chunk = todo.slice(offset, CHUNK)
-        frame = _answer(chunk, model, version, bundle, source, lake, known_batch, job, clock.now_us())
+        frame = _answer(chunk, model, version, bundle, lake, known_batch, job, clock.now_us())
         note = {"job": job, **span}
         lake.append(PREDICTIONS, frame, app=f"predict:{job}", batch=number, note=note)
         first = first or frame["prediction_id"][0]
@@ -127,7 +134,9 @@ def _report(
         decisions = dict(counted.iter_rows())
         if found.height:
             highest = (found["prediction_id"][0], found["score"][0])
-    return PredictReport(model, version, rows, repeated, predicted, decisions, first, *highest, dry_run)
+    return PredictReport(
+        model, version, rows, repeated, predicted, decisions, first, *highest, dry_run, since, until
+    )
 
 
 def _same(model: str, version: int, since: int | None, until: int | None) -> pl.Expr:
@@ -138,31 +147,13 @@ def _same(model: str, version: int, since: int | None, until: int | None) -> pl.
     return same if until is None else same & (t < until)
 
 
-def _rows(
-    model: str,
-    version: int,
-    source: Source,
-    lake: PredictionLake,
-    since: int | None,
-    until: int | None,
-    known_batch: int,
-) -> tuple[pl.DataFrame, pl.Series]:
-    """Return the rows of the interval, and the keys of those that this version has answered."""
-    when = pl.col(event_time_of(source.schema))
-    inside = pl.col(BATCH) <= known_batch
-    if since is not None:
-        inside = inside & (when >= _instant(since))
-    if until is not None:
-        inside = inside & (when < _instant(until))
-    events = lake.read(source.name, [*source.schema.names, ARRIVED], where=inside)
-    answered = pl.Series("key", [], dtype=pl.String)
-    if lake.version(PREDICTIONS) is not None:
-        answered = lake.read(PREDICTIONS, ["key"], where=_same(model, version, since, until))["key"]
-    return event_spine(source, events), answered
-
-
-def _instant(us: int) -> pl.Expr:
-    return pl.lit(us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+def _answered(
+    model: str, version: int, lake: PredictionLake, since: int | None, until: int | None
+) -> pl.Series:
+    """Return the keys of the rows of the interval that this version has answered."""
+    if lake.version(PREDICTIONS) is None:
+        return pl.Series("key", [], dtype=pl.String)
+    return lake.read(PREDICTIONS, ["key"], where=_same(model, version, since, until))["key"]
 
 
 def _answer(
@@ -170,7 +161,6 @@ def _answer(
     model: str,
     version: int,
     bundle: Bundle,
-    source: Source,
     lake: PredictionLake,
     known_batch: int,
     job: str,
@@ -193,7 +183,7 @@ def _answer(
         "t_us": chunk[T],
         "known_at_us": chunk[KNOWN_AT],
         "known_batch": [[known_batch]] * n,
-        "request": encode_requests(chunk, source.schema),
+        "request": encode_requests(chunk, bundle.plan.schema),
         "features": encode_features(x),
         "plan": [bundle.plan.fingerprint] * n,
         "score": scores,

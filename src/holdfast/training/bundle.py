@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from holdfast.datasets.forecast import Forecast
 from holdfast.datasets.label import Label
 from holdfast.datasets.profile import ColumnProfile, Profile
+from holdfast.datasets.spine import Grid
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import ConflictError, ContractError, RefusedError
 from holdfast.kernel.ids import canonical_json, digest, from_data, to_data
@@ -23,8 +25,8 @@ from holdfast.training.policy import Bands
 from holdfast.training.ports import ModelFormat, Predictor
 from holdfast.training.run import Run
 
-FORMAT = 1
-"""Version of the bundle format that is written, and the newest that is read."""
+FORMAT = 2
+"""Newest version of the bundle format that is read. Models over a grid are written in it, all others in 1."""
 MANIFEST = "manifest.json"
 FEATURES = "features.json"
 BASELINE = "baseline.json"
@@ -64,7 +66,8 @@ class Manifest:
     features : name of the file that holds the feature plan
     baseline : name of the file that holds the profile and the expected metrics
     decision : from score to recommendation; none where the score itself is the answer
-    needs_code : whether serving needs the user's code; format 1 writes false only
+    needs_code : whether serving needs the user's code; formats 1 and 2 write false only
+    grid, forecast : what the rows are where they are not events, and the horizons to forecast; from format 2
     """
 
     format: int
@@ -82,6 +85,8 @@ class Manifest:
     baseline: str
     decision: Bands | None
     needs_code: bool
+    grid: Grid | None = None
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,8 @@ def assemble(
     content: bytes,
     runtime: Runtime,
     card: str,
+    grid: Grid | None = None,
+    forecast: Forecast | None = None,
 ) -> dict[str, bytes]:
     """Return the files of the bundle of a run, the manifest among them.
 
@@ -142,6 +149,7 @@ def assemble(
     scores : profile of the test part's scores
     content : the model in its safe format
     card : the model card, Markdown
+    grid, forecast : of the dataset, where its rows are not events
 
     Notes
     -----
@@ -157,7 +165,7 @@ def assemble(
         CARD: card.encode(),
     }
     manifest = Manifest(
-        format=FORMAT,
+        format=1 if grid is None else FORMAT,
         model=run.model,
         project=run.project,
         run=run.id,
@@ -172,8 +180,14 @@ def assemble(
         baseline=BASELINE,
         decision=policy,
         needs_code=False,
+        grid=grid,
+        forecast=forecast,
     )
-    return {MANIFEST: canonical_json(_settled(Manifest, manifest)), **files}
+    stored = to_data(_settled(Manifest, manifest))
+    for name in ("grid", "forecast"):
+        if stored[name] is None:
+            del stored[name]  # format 1 has no such fields
+    return {MANIFEST: canonical_json(stored), **files}
 
 
 def _settled(kind: type[T], noun: T) -> T:
@@ -267,7 +281,7 @@ def _read_manifest(files: Mapping[str, bytes]) -> Manifest:
             at=f"{MANIFEST}.format",
             hint="open it with the version that wrote it, or a newer one",
         )
-    if version != FORMAT:
+    if version not in range(1, FORMAT + 1):
         raise RefusedError(f"a bundle format {version!r} does not exist.", code="HF402", at=MANIFEST)
     try:
         return from_data(Manifest, plain)

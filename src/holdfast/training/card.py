@@ -44,6 +44,12 @@ def _use(run: Run, model: Model, policy: Bands | None) -> Iterator[str]:
     )
     yield f"A score for each row of `{model.features}`: {answer}."
     yield f"The label: {describe_label(model.label)}."
+    if model.forecast is not None:
+        steps = model.forecast.horizons
+        yield (
+            f"A row is an origin and one of {len(steps)} horizons, {steps[0]} to {steps[-1]} steps of the "
+            "spine; its label is that of the step it is about, its features are what was known at the origin."
+        )
     if policy is not None:
         yield ""
         yield from _table(
@@ -108,6 +114,23 @@ def _results(run: Run) -> Iterator[str]:
     yield from _table(columns, rows)
     yield ""
     yield from (f"- `{name}`: {get_metric(name).doc}." for name in run.metrics)
+    if run.by_horizon:
+        yield ""
+        yield from _table(
+            ("horizon", "rows", "wape", "baseline", "rmsse", "baseline"),
+            [
+                (
+                    at.horizon,
+                    f"{at.rows:,}",
+                    *(
+                        _number(part.get(name))
+                        for name in ("wape", "rmsse")
+                        for part in (at.metrics, at.baseline)
+                    ),
+                )
+                for at in run.by_horizon
+            ],
+        )
     if run.gates:
         yield ""
         yield from _table(
@@ -164,7 +187,10 @@ def _leakage(run: Run) -> Iterator[str]:
 
 
 def _limits(run: Run, model: Model, snapshot: Snapshot) -> Iterator[str]:
-    yield "- Intervals resample rows; dependence between rows of one day or entity is not part of them."
+    if snapshot.recipe.forecast is None:
+        yield "- Intervals resample rows; dependence between rows of one day or entity is not part of them."
+    else:
+        yield "- Intervals resample series; what happens to all series on one day is not part of them."
     for source, by_basis in sorted(snapshot.recipe.arrival_basis.items()):
         if by_basis.get("assumed"):
             share = by_basis["assumed"] / max(1, sum(by_basis.values()))
@@ -195,7 +221,7 @@ def describe_gates(results: Sequence[GateResult]) -> str:
     return ", ".join(f"{count} {name}" for count, name in counted if count) or "no gates"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
     for row in (columns, ["---"] * len(columns), *rows):
         yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |"
 

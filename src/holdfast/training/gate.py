@@ -17,6 +17,7 @@ class Gate:
     Attributes
     ----------
     relative : compare with the champion's value of the same metric on the same test rows
+    to : whose value a relative gate compares with: the champion's, or that of the trivial baseline
     """
 
     metric: str
@@ -24,12 +25,18 @@ class Gate:
     value: float = 0.0
     relative: bool = False
     factor: float = 1.0
+    to: Literal["champion", "baseline"] = "champion"
+
+    @property
+    def needs_champion(self) -> bool:
+        """Whether it cannot judge a first version."""
+        return self.relative and self.to == "champion"
 
     def describe(self) -> str:
         """Return the gate as a person would write it."""
         if not self.relative:
             return f"{self.metric} {self.op} {self.value:g}"
-        bound = "champion" if self.factor == 1.0 else f"champion * {self.factor:g}"
+        bound = self.to if self.factor == 1.0 else f"{self.to} * {self.factor:g}"
         if self.value:
             bound += f" {'-' if self.value < 0 else '+'} {abs(self.value):g}"
         return f"{self.metric} {self.op} {bound}"
@@ -52,20 +59,25 @@ class GateResult:
 
 
 def evaluate_gate(
-    gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float] | None, incomparable: str = ""
+    gate: Gate,
+    metrics: Mapping[str, float],
+    champion: Mapping[str, float] | None,
+    incomparable: str = "",
+    baseline: Mapping[str, float] | None = None,
 ) -> GateResult:
     """Judge one gate; a missing or NaN metric fails, a relative gate without champion is not applicable.
 
     Parameters
     ----------
     incomparable : why the champion's values say nothing about it, if so
+    baseline : values of the trivial model on the same rows
     """
     found = metrics.get(gate.metric)
     limit: float | None = gate.value
     if gate.relative:
-        if champion is None or incomparable:
+        if gate.needs_champion and (champion is None or incomparable):
             return GateResult(gate, "not applicable", _defined(found), None, incomparable)
-        reference = champion.get(gate.metric)
+        reference = ((champion if gate.needs_champion else baseline) or {}).get(gate.metric)
         limit = None if reference is None else reference * gate.factor + gate.value
     found, limit = _defined(found), _defined(limit)
     if found is None or limit is None:

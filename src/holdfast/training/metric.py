@@ -91,6 +91,26 @@ def _wape(rows: Scored) -> Evaluator:
     return lambda weight: ratio(dot(weight, off), dot(weight, size))
 
 
+def _rmsse(rows: Scored) -> Evaluator:
+    if rows.series is None or rows.scale is None:
+        return lambda weight: math.nan
+    has_scale = ~np.isnan(rows.scale)
+    series, off = rows.series[has_scale], rows.y[has_scale] - rows.score[has_scale]
+    scaled = off**2 / rows.scale[has_scale]
+
+    def value(weight: Floats) -> float:
+        given = weight[has_scale]
+        total = np.bincount(series, given)
+        there = total > 0
+        mean = np.bincount(series, given * scaled)[there] / total[there]
+        # A series that an interval draws twice counts twice, however many rows it has.
+        rows_of = np.bincount(series)[there]
+        share = total[there] / rows_of
+        return ratio(dot(share, np.sqrt(mean)), float(share.sum()))
+
+    return value
+
+
 _SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
 
 METRICS: dict[str, Metric] = {
@@ -196,6 +216,16 @@ METRICS: dict[str, Metric] = {
             _wape,
             range=_POSITIVE,
         ),
+        Metric(
+            "rmsse",
+            "lower",
+            "regression",
+            "mean over series of the root of the mean squared error, scaled by the mean squared step of the "
+            "series from one instant to the next over the training part; series that never move there are "
+            "left out (Makridakis, Spiliotis and Assimakopoulos 2022)",
+            _rmsse,
+            range=_POSITIVE,
+        ),
     )
 }
 """Every metric. `precision@k/day` appears under its k, ``precision@100/day``, and that of entities under the
@@ -245,17 +275,23 @@ def task_of(labels: Floats) -> Task:
     return "binary" if bool(np.all((labels == 0) | (labels == 1))) else "regression"
 
 
-def metric_names(task: Task, k: int, has_costs: bool, per: str = "") -> tuple[str, ...]:
+def metric_names(
+    task: Task, k: int, has_costs: bool, per: str = "", *, has_series: bool = False
+) -> tuple[str, ...]:
     """Names of the metrics of such rows, in order; `per` is the name of the declared entity."""
     return tuple(
         shown_name(name, k, per)
         for name, metric in METRICS.items()
-        if metric.task == task and (name != "cost" or has_costs) and (metric.unit == "row" or per)
+        if metric.task == task
+        and (name != "cost" or has_costs)
+        and (name != "rmsse" or has_series)
+        and (metric.unit == "row" or per)
     )
 
 
 def _prepare(rows: Scored, task: Task) -> dict[str, Evaluator]:
-    names = metric_names(task, rows.k, rows.costs is not None, "" if rows.entity is None else rows.per)
+    per = "" if rows.entity is None else rows.per
+    names = metric_names(task, rows.k, rows.costs is not None, per, has_series=rows.scale is not None)
     return {name: get_metric(name).prepare(rows) for name in names}
 
 
@@ -279,7 +315,8 @@ def evaluate_with_intervals(
     MacGibbon 2006): each replicate gives each row a weight of its own times a Poisson count of mean 1. Days
     and entities are not resampled, also not for the metric per day, so dependence between rows of one day or
     one entity is not part of the interval; only `precision@k/day/entity` resamples entities, each with all
-    its rows. Bins of the calibration error stay those of the rows themselves.
+    its rows. Rows of a forecast are resampled by series, each with all its origins and horizons, as those of
+    one series go wrong together. Bins of the calibration error stay those of the rows themselves.
     Resampling adds noise, which biases the calibration error upwards; where a value lies outside its
     percentiles the interval is widened to hold it. Replicates where a metric is not defined are left out;
     if more than half are, there is no interval. O(n log n) once, then O(n) for each replicate.
@@ -288,10 +325,11 @@ def evaluate_with_intervals(
     found: dict[str, list[float]] = {name: [] for name in evaluators}
     values = {name: value(rows.weight) for name, value in evaluators.items()}
     units = {name: get_metric(name).unit for name in evaluators}
-    draw = _poisson_counts(len(rows.y), seed)
+    series = rows.series
+    draw = _poisson_counts(len(rows.y) if series is None else int(series.max()) + 1, seed)
     draw_entities = _poisson_counts(0 if rows.entity is None else int(rows.entity.max()) + 1, seed + 1)
     for _ in range(repeats):
-        weights = {"row": rows.weight * draw()}
+        weights = {"row": rows.weight * (draw() if series is None else draw()[series])}
         if rows.entity is not None:
             weights["entity"] = rows.weight * draw_entities()[rows.entity]
         for name, value in evaluators.items():

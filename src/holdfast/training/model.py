@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.datasets.forecast import Forecast
 from holdfast.datasets.label import Label
 from holdfast.datasets.split import TimeSplit
 from holdfast.events.entity import Entity
@@ -43,14 +44,6 @@ class Cost:
     false_alarm: float
     missed: float | str
     act_on: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Horizons (in steps of the grid) and quantiles of a forecasting model."""
-
-    horizons: tuple[int, ...]
-    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from holdfast.kernel.ids import fingerprint
 from holdfast.training.calibration import ReliabilityBin
+from holdfast.training.forecast import AtHorizon
 from holdfast.training.gate import GateResult
 from holdfast.training.leakage import Suspicion
 from holdfast.training.metric import Interval, Task
@@ -38,6 +39,7 @@ class Run:
     history : values per iteration of each evaluation the fit kept
     alone : AUC of each feature by itself on the training part; empty unless labels are binary
     suspicions : features that look as if they knew the outcome
+    by_horizon : metrics of the test part at each horizon; empty unless the model forecasts
     """
 
     id: str
@@ -66,6 +68,7 @@ class Run:
     history: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     alone: dict[str, float] = field(default_factory=dict)
     suspicions: tuple[Suspicion, ...] = ()
+    by_horizon: tuple[AtHorizon, ...] = ()
 
     @property
     def passed(self) -> bool:

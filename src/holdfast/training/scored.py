@@ -44,6 +44,8 @@ class Scored:
     k : rows, or entities, a day for `precision@k/day`
     entity : (n,) number of the row's entity, for `precision@k/day/entity`; none where none is declared
     per : name of that entity
+    series : (n,) number of the series a row of a forecast belongs to; intervals then resample series
+    scale : (n,) mean squared step of the row's series, for `rmsse`; NaN where it has none
     """
 
     y: Floats
@@ -54,6 +56,8 @@ class Scored:
     costs: Costs | None = None
     entity: NDArray[np.int64] | None = None
     per: str = ""
+    series: NDArray[np.int64] | None = None
+    scale: Floats | None = None
 
 
 def ratio(numerator: float, denominator: float) -> float:

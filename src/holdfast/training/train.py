@@ -28,6 +28,7 @@ from holdfast.training.baseline import baseline_scores
 from holdfast.training.bundle import Runtime, assemble
 from holdfast.training.calibration import reliability
 from holdfast.training.card import write_card
+from holdfast.training.forecast import as_series, by_horizon, known_of
 from holdfast.training.function import call_function
 from holdfast.training.gate import Gate, evaluate_gate
 from holdfast.training.leakage import NOTHING, Probe, probe
@@ -162,7 +163,7 @@ def train(
         started_us=started_us,
     )
     test = parts["test"]
-    trivial = baseline_scores(model.baseline, parts["train"], test)
+    trivial = baseline_scores(model.baseline, parts["train"], test, known_of(snapshot))
     rows = {name: len(part.y) for name, part in parts.items()}
     logged: dict[str, list[float]] = {}
 
@@ -184,11 +185,13 @@ def train(
 
         scored = _scored(model, snapshot, test, scores, policy, task)
         metrics = evaluate_with_intervals(scored, task, seed=_bootstrap_seed(seed), repeats=repeats)
-        of_trivial = evaluate(_scored(model, snapshot, test, trivial, policy, task), task)
-        of_champion, incomparable = None, ""
+        scored_trivial = _scored(model, snapshot, test, trivial, policy, task)
+        of_trivial = evaluate(scored_trivial, task)
+        of_champion, incomparable, scored_champion = None, "", None
         if champion is not None:
             answers = _scores(model, champion.scores, len(test.y), task)
-            of_champion = evaluate(_scored(model, snapshot, test, answers, policy, task), task)
+            scored_champion = _scored(model, snapshot, test, answers, policy, task)
+            of_champion = evaluate(scored_champion, task)
             incomparable = _overlap(champion, test)
         run = Run(
             id=identity,
@@ -209,17 +212,23 @@ def train(
             baseline=_optional(of_trivial),
             champion_name=None if champion is None else champion.name,
             champion=None if of_champion is None else _optional(of_champion),
-            gates=tuple(evaluate_gate(gate, as_values(metrics), of_champion, incomparable) for gate in gates),
+            gates=tuple(
+                evaluate_gate(gate, as_values(metrics), of_champion, incomparable, of_trivial)
+                for gate in gates
+            ),
             reliability=reliability(scored) if task == "binary" else (),
             logged={name: _finite(values) for name, values in logged.items()},
             importance=_named(plan.names, report.importance),
             history={name: _finite(values) for name, values in report.history.items()},
             alone=probed.alone,
             suspicions=probed.suspicions,
+            by_horizon=by_horizon(snapshot, scored, scored_trivial, scored_champion),
         )
         files = assemble(
             run,
             label=snapshot.recipe.label,
+            grid=snapshot.recipe.grid,
+            forecast=snapshot.recipe.forecast,
             plan=plan,
             profile=snapshot.profile,
             scores=profile(("score",), (), scores[:, np.newaxis], test.y).columns[0],
@@ -274,7 +283,9 @@ def _check_parts(snapshot: Snapshot, parts: Mapping[str, Sample]) -> Task:
                 has=sizes,
                 hint=f"give `{name}` a longer span in the model's split, or ingest more history",
             )
-    task = task_of(np.concatenate([part.y for part in parts.values()]))
+    # A forecast is of amounts, also where every one of them happens to be 0 or 1.
+    amounts = snapshot.recipe.forecast is not None
+    task = "regression" if amounts else task_of(np.concatenate([part.y for part in parts.values()]))
     labels = np.unique(parts["train"].y[parts["train"].weight > 0])
     if task == "binary" and len(labels) < 2:
         source = snapshot.recipe.label.source
@@ -356,7 +367,8 @@ def _scored(
     entity, per = None, ""
     if model.precision_per is not None:
         entity, per = _entities(model.precision_per, snapshot), model.precision_per.name
-    return Scored(test.y, scores, test.weight, test.t // DAY, model.precision_at, costs, entity, per)
+    scored = Scored(test.y, scores, test.weight, test.t // DAY, model.precision_at, costs, entity, per)
+    return as_series(scored, snapshot)
 
 
 def _entities(entity: Entity, snapshot: Snapshot) -> NDArray[np.int64]:

@@ -20,12 +20,14 @@ class Promotion(hf.Event):
     item_id: str
     starts: datetime
     ends: datetime
+    announced_at: datetime = hf.arrival_time()
     discount: float = hf.field(scale=3, ge=0, le=1)
 
 
 class Holiday(hf.Event):
     begins: datetime
     ends: datetime
+    published_at: datetime = hf.arrival_time()
     name: str
 
 
@@ -37,9 +39,8 @@ promotions = project.table(
     key=["store_id", "item_id"],
     valid=("starts", "ends"),
     known_ahead=True,
-    known_after="0s",
 )
-calendar = project.table("calendar", Holiday, valid=("begins", "ends"), known_ahead=True, known_after="0s")
+calendar = project.table("calendar", Holiday, valid=("begins", "ends"), known_ahead=True)
 store = hf.Entity("store", key="store_id")
 item = hf.Entity("item", key="item_id")
 store_item = hf.Entity("store_item", key=["store_id", "item_id"])

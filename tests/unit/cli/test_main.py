@@ -221,7 +221,10 @@ def test_command_that_is_not_understood_ends_with_status_2(command: str, built: 
 
 def test_unknown_template_names_those_there_are(tmp_path: Path) -> None:
     assert_refused(
-        holdfast("init", "fruad", tmp_path / "x"), "no template `fruad`", "fraud, bookings, blank", status=2
+        holdfast("init", "fruad", tmp_path / "x"),
+        "no template `fruad`",
+        "fraud, bookings, demand, blank",
+        status=2,
     )
     assert not (tmp_path / "x").exists()
 

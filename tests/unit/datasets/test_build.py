@@ -302,11 +302,11 @@ def test_recipe_survives_its_stored_text() -> None:
     verify(replace(snapshot, recipe=again))
 
 
-def test_name_without_a_condition_is_that_of_recipes_that_knew_none() -> None:
+def test_name_of_a_recipe_without_condition_and_forecast_is_that_of_recipes_that_knew_none() -> None:
     snapshot = fraud()
     recipe = to_data(snapshot.recipe)
 
-    assert recipe.pop("test_where") is None
+    assert [recipe.pop(name) for name in ("test_where", "grid", "forecast")] == [None, None, None]
     assert snapshot.id == f"d-{fingerprint({'recipe': recipe, 'content': snapshot.content})}"
 
 

@@ -111,8 +111,8 @@ def test_grid_row_is_known_at_its_own_time_and_named_by_keys_and_time() -> None:
 
     rows = grid_spine(daily(), SALES, frame, 0, 2 * DAY)
 
-    assert rows.columns == ["store", "item", "at", "_t", "_known_at", "_key"]
-    assert rows.rows() == [("s|1", "a\\", DAY, DAY, DAY, "s\\|1|a\\\\|1970-01-02T00:00:00Z")]
+    assert rows.columns == ["store", "item", "at", "horizon", "target", "_t", "_known_at", "_key"]
+    assert rows.rows() == [("s|1", "a\\", DAY, 1, DAY, DAY, DAY, "s\\|1|a\\\\|1970-01-02T00:00:00Z")]
 
 
 def test_grid_skips_events_without_a_key_and_may_be_empty() -> None:
@@ -125,6 +125,8 @@ def test_grid_skips_events_without_a_key_and_may_be_empty() -> None:
 def test_grid_schema_reads_the_keys_and_its_time() -> None:
     schema = daily().schema(SALES.schema)
 
-    assert schema.names == ("store", "item", "at")
+    assert schema.names == ("store", "item", "at", "horizon", "target")
+    assert schema.target_time is not None
+    assert schema.target_time.name == "target"
     assert schema.event_time is not None
     assert schema.event_time.name == "at"

@@ -17,8 +17,16 @@ def test_prior_is_the_weighted_mean_of_the_training_labels() -> None:
     assert scores.tolist() == [0.25, 0.25, 0.25]
 
 
-def test_seasonal_naive_says_that_it_cannot_be_evaluated_yet() -> None:
+def test_seasonal_naive_is_what_the_dataset_knows_of_the_season_before() -> None:
+    known = np.array([3.0, 4.0])
+
+    scores = baseline_scores(Baseline("seasonal_naive", 7), sample([1], [1]), sample([1, 2], [1, 1]), known)
+
+    assert scores.tolist() == [3.0, 4.0]
+
+
+def test_seasonal_naive_of_rows_that_are_no_grid_is_refused() -> None:
     with pytest.raises(DefinitionError, match="seasonal_naive") as caught:
         baseline_scores(Baseline("seasonal_naive", 7), sample([1], [1]), sample([1], [1]))
 
-    assert caught.value.code == "HF113"
+    assert caught.value.code == "HF110"

@@ -120,8 +120,8 @@ def test_manifest_that_names_an_impossible_file_is_refused(name: str) -> None:
 
 
 def test_newer_format_is_told_apart_from_damage() -> None:
-    with pytest.raises(ConflictError, match="format 2") as caught:
-        open_bundle(with_manifest(bundle(), format=2), FORMATS)
+    with pytest.raises(ConflictError, match="format 3") as caught:
+        open_bundle(with_manifest(bundle(), format=3), FORMATS)
 
     assert caught.value.code == "HF304"
 

@@ -41,3 +41,18 @@ def test_relative_gate_adds_margin_and_factor_to_the_champion() -> None:
     assert evaluate_gate(gate, {"cost": 4.0}, {"cost": 2.0}) == GateResult(gate, "passed", 4.0, 4.0)
     assert gate.describe() == "cost <= champion * 1.5 + 1"
     assert NEAR_CHAMPION.describe() == "auc >= champion - 0.01"
+
+
+def test_gate_may_compare_with_the_baseline_and_then_needs_no_champion() -> None:
+    gate = Gate("wape", "<=", 0.0, relative=True, factor=0.9, to="baseline")
+
+    found = evaluate_gate(gate, {"wape": 0.5}, None, baseline={"wape": 0.6})
+
+    assert found == GateResult(gate, "passed", 0.5, 0.54)
+    assert gate.describe() == "wape <= baseline * 0.9"
+    assert (
+        evaluate_gate(gate, {"wape": 0.55}, {"wape": 9.0}, "learnt from them", {"wape": 0.6}).outcome
+        == "failed"
+    )
+    assert evaluate_gate(gate, {"wape": 0.5}, None, baseline={}).outcome == "failed"
+    assert not gate.needs_champion

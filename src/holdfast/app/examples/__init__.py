@@ -11,10 +11,15 @@ from holdfast.kernel.errors import ConflictError, UnavailableError, UsageError, 
 TEMPLATES = {
     "fraud": "card fraud: transactions in, block / review / allow out, with a simulator of its data",
     "bookings": "hotel cancellations: 119,390 real bookings, repeated rows and columns that leak included",
+    "demand": "28 days of demand per shop and item, in batch, promotions known ahead; with a simulator",
     "blank": "one source, one view, one model: the smallest project that validates",
 }
 
-FIRST = {"fraud": ("python simulator.py --days 60 --out events",), "bookings": ("python prepare.py",)}
+FIRST = {
+    "fraud": ("python simulator.py --days 60 --out events",),
+    "bookings": ("python prepare.py",),
+    "demand": ("python simulator.py --days 730 --out events",),
+}
 """Commands that make the events of a template."""
 
 NOTICES = {
