@@ -86,7 +86,7 @@ def wanted_state(wiring: Wiring, project: CompiledProject) -> StatePlan:
         in_use = [v for v in versions if v.state == "champion"]
         for version in {v.number: v for v in (*in_use, *versions[-KEPT_VERSIONS:])}.values():
             try:
-                plan = wiring.open_version(version).plan
+                plan = wiring.feature_plan(version)
             except HoldfastError as error:
                 LOGGER.warning("%s is left out of the online state: %s", version.name, error.problem.message)
                 continue

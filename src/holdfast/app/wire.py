@@ -25,13 +25,14 @@ from holdfast.events.ports import Input
 from holdfast.events.source import BATCH, Source
 from holdfast.kernel.errors import ContractError, RefusedError, UnavailableError
 from holdfast.kernel.ports import Clock
-from holdfast.training.bundle import Bundle, open_bundle
+from holdfast.training.bundle import Bundle, open_bundle, read_plan
 from holdfast.training.ports import ModelFormat
 
 if TYPE_CHECKING:
     from holdfast.adapters.journal import JournalFolder
     from holdfast.adapters.lmdb import LmdbOnline
     from holdfast.adapters.sql.registry import SqlRegistry
+    from holdfast.features.view import FeaturePlan
     from holdfast.registry.version import ModelVersion
 
 LOGGER = logging.getLogger("holdfast")
@@ -46,6 +47,7 @@ class Wiring:
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.settings = read_settings(folder)
         self.clock: Clock = clock or _clock_of(folder)
+        self._plans: dict[str, FeaturePlan] = {}
 
     @cached_property
     def lake(self) -> DeltaLake:
@@ -153,6 +155,15 @@ class Wiring:
                 f"to begin anew, move {self.settings.lake} away as well",
             )
         return False
+
+    def feature_plan(self, version: ModelVersion) -> FeaturePlan:
+        """Return the feature plan of a version; read once, as a bundle's name is that of its content."""
+        if version.bundle not in self._plans:
+            try:
+                self._plans[version.bundle] = read_plan(self.bundles.load(version.bundle))
+            except RefusedError as error:
+                raise error.within(version.name) from error
+        return self._plans[version.bundle]
 
     def open_version(self, version: ModelVersion) -> Bundle:
         """Return the bundle of a version, every file checked; an error names the version too."""

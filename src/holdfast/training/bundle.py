@@ -289,6 +289,19 @@ def _read_manifest(files: Mapping[str, bytes]) -> Manifest:
         raise RefusedError(f"`{MANIFEST}` cannot be read: {error}", code="HF402", at=MANIFEST) from error
 
 
+def read_plan(files: Mapping[str, bytes]) -> FeaturePlan:
+    """Return the feature plan of a bundle, every file checked against the manifest, without its model.
+
+    Raises
+    ------
+    RefusedError
+        If a file is missing, added or altered (HF402).
+    ConflictError
+        If the format of the bundle is newer than this version reads (HF304).
+    """
+    return _noun(FeaturePlan, files, check_files(files).features)
+
+
 def open_bundle(files: Mapping[str, bytes], formats: Sequence[ModelFormat]) -> Bundle:
     """Return the bundle of these files, checked against their manifest and loaded.
 
