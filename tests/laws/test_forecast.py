@@ -184,6 +184,7 @@ def test_no_label_of_training_is_fixed_after_the_test_begins(snapshot: Snapshot)
     learnt = snapshot.frame.filter(pl.col("_part").is_in(["train", "validation"]))
 
     assert learnt["row.target"].max() + snapshot.recipe.label.horizon <= snapshot.recipe.boundaries.test_start
+    assert learnt["row.target"].max() < snapshot.recipe.learnt_until
     assert set(snapshot.frame["_part"]) == {"train", "validation", "gap", "test"}
 
 

@@ -111,7 +111,7 @@ def measure_performance(
         as_of=max(_ends(arrived)[1] for arrived in arrivals if len(arrived)),
         k=project.model(version.model).precision_at,
         expected=bundle.expected.metrics,
-        learnt_until=wiring.snapshots.load(version.dataset).recipe.boundaries.validation_end,
+        learnt_until=wiring.snapshots.load(version.dataset).recipe.learnt_until,
         entity=entity,
         about=None if isinstance(spine, Source) else TARGET,
         task=bundle.manifest.task,

@@ -231,7 +231,7 @@ def _champion_on_test(wiring: Wiring, model: str, number: int, snapshot: Snapsho
     test = snapshot.frame.filter(pl.col(PART) == "test")
     rows = _events_of(wiring, plan, snapshot, test) if own.schema.event_id else _grid_rows(test)
     x = materialize(plan, rows, wiring.lake, versions=snapshot.recipe.tables)
-    learnt_until = wiring.snapshots.load(version.dataset).recipe.boundaries.validation_end
+    learnt_until = wiring.snapshots.load(version.dataset).recipe.learnt_until
     return ChampionOnTest(version.name, np.asarray(bundle.predictor.predict(x)), learnt_until)
 
 

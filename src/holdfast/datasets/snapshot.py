@@ -59,6 +59,14 @@ class Recipe:
     grid: Grid | None = None
     forecast: Forecast | None = None
 
+    @property
+    def learnt_until(self) -> int:
+        """End of what the learnt parts are about, microseconds; of a forecast, of its targets."""
+        ahead = 0
+        if self.forecast is not None and self.grid is not None:
+            ahead = self.forecast.reach(self.grid.every, 0)
+        return self.boundaries.validation_end + ahead
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
