@@ -183,7 +183,7 @@ def test_offer_that_cannot_be_taken_is_answered_with_the_reason(
     world: World, change: dict[str, Any], code: str
 ) -> None:
     handed = HandOverFolder(world.folder / "handover")
-    rows = world.applier()._stored("payments", 0, 0).clear(1)
+    rows = world.applier()._state.stored("payments", 0, 0).clear(1)
     batch = Batch(0, "payments", "f" * 40, 0, 1, handed.staging.write(rows), {"stored": 1})
     with worker(world):
         outcome = handed.submit(Offer(replace(batch, **change), 0))

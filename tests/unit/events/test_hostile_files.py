@@ -125,7 +125,10 @@ def test_dry_run_says_that_rows_would_be_stored(tmp_path: Path) -> None:
 
     lines = list(state.ingest(FOLDER / "ragged.csv", PAYMENTS, dry_run=True).lines())
 
-    assert lines == ["ragged.csv  3 rows: 1 would be stored, 0 duplicates, 2 would be quarantined (HF214 2)"]
+    assert lines == [
+        "ragged.csv  3 rows: 1 would be stored, 0 duplicates, 2 would be quarantined (HF214 2)",
+        "  HF214  2 rows, first: line 3 has 2 fields, expected 4. (ragged.csv:2)",
+    ]
     assert state.rows() == []
 
 
