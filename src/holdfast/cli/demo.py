@@ -6,12 +6,15 @@ The exit status is 0 only if everything held.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from holdfast.app.load import importable
 from holdfast.app.wire import set_clock
@@ -23,6 +26,8 @@ from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.time import DAY, format_instant, parse_instant
 from holdfast.serving.ports import PREDICTIONS
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 HISTORY, AHEAD, MATURE = 60, 67, 81
 """Days of history, end of the days that are predicted, and the day when their labels have matured."""
 PLANTED = {
@@ -63,7 +68,8 @@ class Demo:
     def run(self, *args: str) -> None:
         """Run one command of the command line, as typed in the project's folder."""
         self.say(f"$ holdfast {' '.join(a if ' ' not in a else repr(a) for a in args)}")
-        app([*args, "--project", str(self.folder)], standalone_mode=False)
+        if app([*args, "--project", str(self.folder)], standalone_mode=False) == INTERRUPTED:
+            raise KeyboardInterrupt
 
     def check(self, holds: bool, words: str) -> None:
         """Report one check."""
@@ -227,12 +233,20 @@ def _first_day(folder: Path) -> int:
 
 
 def main() -> None:
-    """Run the demo in ``build/demo`` and exit with its verdict; ``--keep`` leaves everything running."""
+    """Run the demo in ``build/demo`` and exit with its verdict."""
+    parser = argparse.ArgumentParser(prog="python -m holdfast.cli.demo", description=__doc__)
+    parser.add_argument(
+        "--keep", action="store_true", help="leave everything running at the end, and print the addresses"
+    )
+    options = parser.parse_args()
     try:
-        held = Demo(Path("build/demo"), keep="--keep" in sys.argv[1:]).walk()
+        held = Demo(Path("build/demo"), keep=options.keep).walk()
     except HoldfastError as error:
         print(f"\n{error}", file=sys.stderr)
         held = False
+    except (KeyboardInterrupt, typer.Abort):
+        print("\ninterrupted; the project as far as it came is in build/demo", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     sys.exit(0 if held else 1)
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,15 +89,23 @@ class Client:
 
 
 class Running:
-    """``holdfast up`` as a child, with its lines kept and its addresses known."""
+    """``holdfast up`` as a child, with its lines kept and its addresses known.
 
-    def __init__(self, folder: Path, log: Path) -> None:
-        command = [
+    It writes to the log itself, so that it goes on when this process has ended.
+
+    Parameters
+    ----------
+    command : started instead
+    """
+
+    def __init__(self, folder: Path, log: Path, command: Sequence[str] | None = None) -> None:
+        up = [
             sys.executable, "-m", "holdfast", "up", "-C", str(folder), "--port", "0", "--status-port", "0",
         ]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-        )
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                command or up, stderr=file, stdout=subprocess.DEVNULL, start_new_session=True
+            )
         self.lines: deque[str] = deque(maxlen=2_000)
         self.address = self.status = ""
         self._ready = threading.Event()
@@ -122,17 +130,26 @@ class Running:
             return self.process.wait()
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self._log.open("w") as log:
-            for line in self.process.stderr:
-                log.write(line)
-                log.flush()
-                self.lines.append(line.rstrip())
-                if "predictions at " in line:
-                    self.address = line.rpartition(" ")[2].strip()
-                if "status page at " in line:
-                    self.status = line.partition("status page at ")[2].partition(";")[0]
-                    self._ready.set()
+        begun = ""
+        with self._log.open() as log:
+            while True:
+                has_ended = self.process.poll() is not None
+                begun += log.readline()
+                if begun.endswith("\n"):
+                    self._note(begun.rstrip())
+                    begun = ""
+                elif has_ended:
+                    return
+                else:
+                    time.sleep(0.05)
+
+    def _note(self, line: str) -> None:
+        self.lines.append(line)
+        if "predictions at " in line:
+            self.address = line.rpartition(" ")[2]
+        if "status page at " in line:
+            self.status = line.partition("status page at ")[2].partition(";")[0]
+            self._ready.set()
 
 
 @contextmanager

@@ -28,7 +28,7 @@ projects that declare no approval."""
 _REMEDIES: dict[State, str] = {
     "champion": "deploy another version first: a model keeps a champion",
     "rejected": "a rejection is final: train again and register the new run",
-    "barred": "it was rolled back; a person must lift the bar first",
+    "barred": "it was rolled back, which bars it; deploy another version, or train a new one",
 }
 
 
