@@ -7,7 +7,6 @@ Run with `python -m benchmarks.bench_ingest`.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import write_deltalake
 
-from benchmarks.figures import Figure, report
+from benchmarks.figures import Figure, peak_memory, report
 from benchmarks.ingest_world import WIDE, Clock, as_text, open_state, wide_payments
 from holdfast.adapters.files.inputs import Files
 from holdfast.events.ingest import ingest
@@ -46,11 +45,11 @@ def plain(path: Path, state: Path) -> None:
 
 def measure(what: str, path: Path, state: Path) -> None:
     """Print what one run took: seconds, processor seconds, and bytes by which the peak grew."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     began, used = time.perf_counter(), time.process_time()
     {"ours": ours, "plain": plain}[what](path, state)
     spent, processor = time.perf_counter() - began, time.process_time() - used
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = peak_memory() - before
     print(json.dumps({"s": spent, "cpu_s": processor, "grown": grown}))
 
 

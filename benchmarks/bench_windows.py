@@ -13,7 +13,6 @@ Memory is counted twice: what numpy and Python allocate (tracemalloc), and the g
 
 import argparse
 import gc
-import resource
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from benchmarks.figures import report
+from benchmarks.figures import peak_memory, report
 from holdfast.events.entity import Entity
 from holdfast.features.aggregate import AggregateName
 from holdfast.features.materialize import measures_as_known
@@ -163,23 +162,19 @@ def seconds(call: Callable[[], int], repeats: int) -> float:
     return median(times)
 
 
-def peak_rss() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def memory(path: Path, rows: int) -> tuple[float, float]:
     """Return the peak of counted allocations and of the process's growth, in bytes, without the results."""
     events = pl.read_parquet(path, columns=["at", "card_id", "amount", "_arrived"])
     spine = spine_of(events[np.sort(np.random.default_rng(7).choice(events.height, rows, replace=False))])
     gc.collect()
-    before = peak_rss()
+    before = peak_memory()
     asked, full = spine, view(exact=False)
     results = len(full.measures) * rows * 8
     tracemalloc.start()
     measures_as_known((full,), {"payments": SCHEMA}, asked, {"payments": events})
     counted = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return counted - results, peak_rss() - before - results
+    return counted - results, peak_memory() - before - results
 
 
 def main() -> None:

@@ -82,3 +82,9 @@ def _shown(value: float) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def peak_memory() -> int:
+    """Return the greatest number of bytes that this process has held; what its parent held does not count."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
