@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -233,10 +233,6 @@ class RowJudge:
         if self._made is not None:
             stored[self._made] = digest_row(stored, self.table.given).hex()
         return stored
-
-    def judge_many(self, rows: Sequence[Parsed]) -> list[Stored | Reason]:
-        """Return what `judge` says of each row."""
-        return [self.judge(row) for row in rows]
 
     def hint(self, reason: Reason, row: Parsed) -> str:
         """Return what to do about a reason, computed from the row, or an empty string."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from holdfast.kernel.errors import ContractError
 from holdfast.server.errors import TOO_LARGE, answer_to, problem_body
 from holdfast.server.metrics import Metrics
 from holdfast.serving.answer import Answer, RowVerdict
-from holdfast.serving.serve import BadRequestError
+from holdfast.serving.serve import BadRequestError, DataPlane
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -141,13 +141,12 @@ class HotRoutes:
         asked, self._asked = self._asked[:MOST_TOGETHER], self._asked[MOST_TOGETHER:]
         if self._asked:
             asyncio.get_running_loop().call_soon(self._answer_together)
+        plane = self._service.plane
+        found: Sequence[Answer | Exception]
         try:
-            found = self._service.plane.predict_many([(model, body) for model, body, _ in asked])
-        except Exception as error:
-            for _, _, answered in asked:
-                if not answered.done():
-                    answered.set_exception(error)
-            return
+            found = plane.predict_many([(model, body) for model, body, _ in asked])
+        except Exception:  # of one of them, which must not cost the others their answers
+            found = [_alone(plane, model, body) for model, body, _ in asked]
         for (_, _, answered), one in zip(asked, found, strict=True):
             if answered.done():  # the caller went away
                 continue
@@ -196,6 +195,14 @@ class HotRoutes:
         found = scope.get("route")
         route = getattr(found, "path", None) or "other"
         self._metrics.request(route, status, time.perf_counter_ns() - began)
+
+
+def _alone(plane: DataPlane, model: str, body: bytes) -> Answer | Exception:
+    """Return the answer to one request, or whatever went wrong."""
+    try:
+        return plane.predict(model, body)
+    except Exception as error:
+        return error
 
 
 def _verdict(verdict: RowVerdict) -> dict[str, Any]:

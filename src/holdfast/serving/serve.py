@@ -295,11 +295,12 @@ class DataPlane:
 
     def _count_unreadable(self, scored: Sequence[Scored | None], *, has_state: bool) -> None:
         """Count rows whose blobs could not be read although the state was open."""
-        if has_state and any(one is not None and one.degraded for one in scored):
-            self.counters.marks["", "unreadable_state"] += sum(
-                one is not None and one.degraded and one.reads is not None and not one.reads.lacks
-                for one in scored
-            )
+        unreadable = has_state and sum(
+            one is not None and one.degraded and one.reads is not None and not one.reads.lacks
+            for one in scored
+        )
+        if unreadable:
+            self.counters.marks["", "unreadable_state"] += unreadable
 
     def _count(self, route: Route, answer: Answer, scored: Scored) -> None:
         counters = self.counters

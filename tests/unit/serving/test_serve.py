@@ -20,7 +20,7 @@ from holdfast.kernel.errors import (
     UnavailableError,
 )
 from holdfast.kernel.time import DAY, MINUTE, format_instant
-from holdfast.serving.frames import BOUNDED_BY_BATCH, LIVE_SCHEMA, records_frame
+from holdfast.serving.frames import BOUNDED_BY_BATCH, LIVE_SCHEMA, LiveRecord, records_frame
 from holdfast.serving.intake import REMEMBERED, Recent, draw, quick_prediction_id
 from holdfast.serving.record import from_row, prediction_id
 from holdfast.serving.serve import BadRequestError, DataPlane
@@ -414,6 +414,10 @@ def test_a_journal_that_cannot_be_written_answers_nothing() -> None:
         world.plane.predict("fraud", body())
     world.plane._journal = world.journal.writer("later")
     assert not world.plane.predict("fraud", body()).repeat
+
+
+def test_a_live_record_has_the_columns_of_its_table_in_order() -> None:
+    assert LiveRecord.__struct_fields__ == tuple(LIVE_SCHEMA)
 
 
 def test_records_of_a_newer_format_are_refused() -> None:
