@@ -1,8 +1,9 @@
-"""The hot routes as raw ASGI: predictions, events and feedback, without a framework between.
+"""The hot routes: predictions, events and feedback, without a framework between.
 
-Everything else goes to the application behind. Requests are answered on the event loop: each takes far less
-than handing it to a thread would. Predictions that have arrived when the loop comes to the first of them are
-answered together; none waits for another to arrive.
+Requests are answered on the event loop: each takes far less than handing it to a thread would. Predictions
+that have arrived when the loop comes to the first of them are answered together; none waits for another to
+arrive. A request comes from `holdfast.server.protocol`, which hands over a whole body, or through ASGI, where
+it is in any way unusual. Everything else goes to the application behind.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +29,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Reply = Callable[[int, bytes], None]
+"""Tells the caller a status and a JSON body."""
 
 ACCESS = logging.getLogger("holdfast.access")
 
@@ -54,8 +58,50 @@ class _Feedback(msgspec.Struct, forbid_unknown_fields=True):
 _FEEDBACK_BODY = msgspec.json.Decoder(_Feedback)
 
 
+class HotRoute(NamedTuple):
+    """A hot route that was asked for.
+
+    Attributes
+    ----------
+    template : as metrics and the OpenAPI document name it
+    name : of the model or source in it
+    path : as it was asked
+    limit : greatest length of a body, in bytes
+    """
+
+    template: str
+    name: str
+    path: str
+    limit: int = MAX_BODY
+
+
+@lru_cache(maxsize=1024)
+def hot_route(path: str) -> HotRoute | None:
+    """Return the hot route of a path, without escapes, or None."""
+    if path.startswith(_MODELS) and path.endswith(_PREDICT):
+        name = path[len(_MODELS) : -len(_PREDICT)]
+        if name and "/" not in name:
+            return HotRoute(PREDICT_ROUTE, name, path)
+    elif path.startswith(_EVENTS):
+        name = path[len(_EVENTS) :]
+        if name and "/" not in name:
+            return HotRoute(EVENTS_ROUTE, name, path, MAX_ARRAY_BODY)
+    elif path == _FEEDBACK:
+        return HotRoute(_FEEDBACK, "", path)
+    return None
+
+
+class _Waiting(NamedTuple):
+    """A request that is not answered yet; `began` in nanoseconds of the performance counter."""
+
+    route: HotRoute
+    body: bytes
+    reply: Reply
+    began: int
+
+
 class HotRoutes:
-    """ASGI application of the hot routes in front of another one.
+    """The hot routes, and an ASGI application of them in front of another one.
 
     Parameters
     ----------
@@ -71,91 +117,75 @@ class HotRoutes:
         self._behind = behind
         self._access_log = access_log
         self._power = service.durability == "power"
-        self._asked: list[tuple[str, bytes, asyncio.Future[Answer]]] = []
+        self._waiting: list[_Waiting] = []
+        self._syncing: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._behind(scope, receive, send)
-            return
-        path: str = scope["path"]
-        post = scope["method"] == "POST"
-        if post and path.startswith(_MODELS) and path.endswith(_PREDICT):
-            name = path[len(_MODELS) : -len(_PREDICT)]
-            if name and "/" not in name:
-                await self._answer(
-                    scope, receive, send, PREDICT_ROUTE, lambda body: self._predict(name, body)
-                )
-                return
-        elif post and path.startswith(_EVENTS):
-            source = path[len(_EVENTS) :]
-            if source and "/" not in source:
-                await self._answer(
-                    scope, receive, send, EVENTS_ROUTE, lambda body: self._events(source, body)
-                )
-                return
-        elif post and path == _FEEDBACK:
-            await self._answer(scope, receive, send, _FEEDBACK, self._feedback)
-            return
-        await self._counted(scope, receive, send)
+    def take(self, route: HotRoute, body: bytes, reply: Reply) -> None:
+        """Answer a request: at once, or in the next turn of the event loop where it is a prediction.
 
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        route: str,
-        respond: Callable[[bytes], Awaitable[bytes]],
-    ) -> None:
-        body = await _body(scope, receive, MAX_ARRAY_BODY if route == EVENTS_ROUTE else MAX_BODY)
-        if body is None:
+        Parameters
+        ----------
+        body : whole, and not longer than the route's limit
+        reply : called once, on the event loop
+        """
+        waiting = _Waiting(route, body, reply, time.perf_counter_ns())
+        if route.template is PREDICT_ROUTE:
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self._answer_together)
+            self._waiting.append(waiting)
             return
-        began = time.perf_counter_ns()
-        status = 200
-        if isinstance(body, int):
-            limit = MAX_ARRAY_BODY if route == EVENTS_ROUTE else MAX_BODY
-            status, content = TOO_LARGE, _ENCODE(_too_large(limit, body))
-        else:
-            try:
-                content = await respond(body)
-                if self._power:
-                    await asyncio.to_thread(self._service.journal.sync)
-            except Exception as error:
-                status, content = answer_to(error)
-        spent = time.perf_counter_ns() - began
-        self._metrics.request(route, status, spent)
-        if self._access_log:
-            ACCESS.info("%s %s %d %.3f ms", scope["method"], scope["path"], status, spent / 1e6)
-        await _send(send, status, content)
-
-    async def _predict(self, model: str, body: bytes) -> bytes:
-        loop = asyncio.get_running_loop()
-        if not self._asked:
-            loop.call_soon(self._answer_together)
-        answered: asyncio.Future[Answer] = loop.create_future()
-        self._asked.append((model, body, answered))
-        return _ENCODE((await answered).to_data())
+        try:
+            respond = self._events if route.template is EVENTS_ROUTE else self._feedback
+            status, content = 200, respond(route.name, body)
+        except Exception as error:
+            status, content = answer_to(error)
+        self._settle([(waiting, status, content)])
 
     def _answer_together(self) -> None:
         """Answer the predictions that have arrived."""
-        asked, self._asked = self._asked[:MOST_TOGETHER], self._asked[MOST_TOGETHER:]
-        if self._asked:
+        asked, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+        if self._waiting:
             asyncio.get_running_loop().call_soon(self._answer_together)
         plane = self._service.plane
         found: Sequence[Answer | Exception]
         try:
-            found = plane.predict_many([(model, body) for model, body, _ in asked])
+            found = plane.predict_many([(one.route.name, one.body) for one in asked])
         except Exception:  # of one of them, which must not cost the others their answers
-            found = [_alone(plane, model, body) for model, body, _ in asked]
-        for (_, _, answered), one in zip(asked, found, strict=True):
-            if answered.done():  # the caller went away
-                continue
-            if isinstance(one, Exception):
-                answered.set_exception(one)
-            else:
-                answered.set_result(one)
+            found = [_alone(plane, one.route.name, one.body) for one in asked]
+        self._settle(
+            [
+                (one, 200, _ENCODE(answer.to_data()))
+                if isinstance(answer, Answer)
+                else (one, *answer_to(answer))
+                for one, answer in zip(asked, found, strict=True)
+            ]
+        )
 
-    async def _events(self, source: str, body: bytes) -> bytes:
+    def _settle(self, told: list[tuple[_Waiting, int, bytes]]) -> None:
+        """Reply, where asked for only after what was journalled has reached the disk."""
+        if self._power:
+            task = asyncio.get_running_loop().create_task(self._reply_after_sync(told))
+            self._syncing.add(task)
+            task.add_done_callback(self._syncing.discard)
+        else:
+            self._reply(told)
+
+    async def _reply_after_sync(self, told: list[tuple[_Waiting, int, bytes]]) -> None:
+        try:
+            await asyncio.to_thread(self._service.journal.sync)
+        except Exception as error:
+            told = [(one, *answer_to(error)) for one, _, _ in told]
+        self._reply(told)
+
+    def _reply(self, told: list[tuple[_Waiting, int, bytes]]) -> None:
+        now = time.perf_counter_ns()
+        for one, status, content in told:
+            self._metrics.request(one.route.template, status, now - one.began)
+            if self._access_log:
+                ACCESS.info("POST %s %d %.3f ms", one.route.path, status, (now - one.began) / 1e6)
+            one.reply(status, content)
+
+    def _events(self, source: str, body: bytes) -> bytes:
         if not is_array(body):
             if len(body) > MAX_BODY:
                 raise BadRequestError(
@@ -167,7 +197,7 @@ class HotRoutes:
         rows = [_verdict(verdict) for verdict in verdicts]
         return _ENCODE({"accepted": accepted, "rejected": len(rows) - accepted, "rows": rows})
 
-    async def _feedback(self, body: bytes) -> bytes:
+    def _feedback(self, _name: str, body: bytes) -> bytes:
         try:
             given = _FEEDBACK_BODY.decode(body)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -180,6 +210,33 @@ class HotRoutes:
             ) from None
         verdict = self._service.plane.accept(given.source, bytes(given.event), feedback=True)
         return _ENCODE(_verdict(verdict))
+
+    # --- through ASGI ---------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._behind(scope, receive, send)
+            return
+        route = hot_route(scope["path"]) if scope["method"] == "POST" else None
+        if route is None:
+            await self._counted(scope, receive, send)
+            return
+        body = await _body(receive, route.limit)
+        if body is None:
+            return
+        answered: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+        def reply(status: int, content: bytes) -> None:
+            if not answered.done():  # else the caller went away
+                answered.set_result((status, content))
+
+        if isinstance(body, int):
+            refused = _Waiting(route, b"", reply, time.perf_counter_ns())
+            self._reply([(refused, TOO_LARGE, _ENCODE(_too_large(route.limit, body)))])
+        else:
+            self.take(route, body, reply)
+        await _send(send, *await answered)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application behind answer, and count it."""
@@ -213,7 +270,7 @@ def _verdict(verdict: RowVerdict) -> dict[str, Any]:
     return {"status": "rejected", **told}
 
 
-async def _body(scope: Scope, receive: Receive, limit: int) -> bytes | int | None:
+async def _body(receive: Receive, limit: int) -> bytes | int | None:
     """Return the body, or its length where it is too long, or None where the caller went away."""
     message = await receive()
     if message["type"] == "http.disconnect":

@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -26,7 +27,7 @@ from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
 from holdfast.server.metrics import Metrics
-from holdfast.server.protocol import MOST_CONNECTIONS, ROOM_TO_REFUSE, JoiningProtocol
+from holdfast.server.protocol import MOST_CONNECTIONS, ROOM_TO_REFUSE, Protocol
 
 LOGGER = logging.getLogger("holdfast.serve")
 
@@ -84,10 +85,12 @@ async def serve(options: Options) -> None:
     """Answer requests until a signal comes, then finish those in flight and flush the journal."""
     service = LiveService(Path(options.folder), durability=options.durability)
     metrics = Metrics(service, Path(options.metrics) if options.metrics else None, options.slot)
+    routes = create_app(service, metrics, access_log=options.access_log)
+    most = _allow_files(options.connections)
     config = uvicorn.Config(
-        create_app(service, metrics, access_log=options.access_log),
+        routes,
         loop="uvloop",
-        http=JoiningProtocol,
+        http=partial(Protocol, hot=routes, most_connections=most),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         access_log=False,
@@ -98,7 +101,6 @@ async def serve(options: Options) -> None:
         timeout_keep_alive=75,
         backlog=2048,
     )
-    JoiningProtocol.most_connections = _allow_files(options.connections)
     gc.set_threshold(*GC_THRESHOLDS)
     server = _Server(config)
     loop = asyncio.get_running_loop()

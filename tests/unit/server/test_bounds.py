@@ -1,109 +1,13 @@
 """What a connection may hold on to: over a socket of this process, with a clock of the test's own."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
-import uvicorn
+from tests.connection import Talk
 
 from holdfast.server import protocol
-from holdfast.server.protocol import MOST_HEAD, MOST_HEADERS, ROOM_TO_REFUSE, JoiningProtocol
-
-
-class Transport:
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-        self.closed = ""
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def close(self) -> None:
-        self.closed = self.closed or "closed"
-
-    def abort(self) -> None:
-        self.closed = "aborted"
-
-    def is_closing(self) -> bool:
-        return bool(self.closed)
-
-    def get_extra_info(self, _name: str) -> None:
-        return None
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-async def echo(_scope: Any, receive: Any, send: Any) -> None:
-    while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-        pass
-    if message["type"] == "http.disconnect":
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-class Talk:
-    """One connection, its timers kept to be rung by hand."""
-
-    def __init__(self, others: int = 0) -> None:
-        config = uvicorn.Config(echo, lifespan="off", ws="none")
-        config.load()
-        loop = asyncio.get_running_loop()
-        self.timers: list[tuple[float, Any, asyncio.TimerHandle]] = []
-        self.loop = loop
-        state = uvicorn.server.ServerState()
-        state.connections |= {object() for _ in range(others)}  # type: ignore[arg-type]
-        self.protocol = JoiningProtocol(config, state, {}, _Loop(loop, self.timers))  # type: ignore[arg-type]
-        self.transport = Transport()
-        self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
-
-    async def send(self, data: bytes) -> None:
-        if not self.transport.closed:
-            self.protocol.data_received(data)
-        for _ in range(6):
-            await asyncio.sleep(0)
-
-    def ring(self, seconds: float) -> None:
-        """Let every timer of this length ring that was not cancelled."""
-        for delay, call, handle in [*self.timers]:
-            if delay == seconds and not handle.cancelled():
-                handle.cancel()
-                call()
-
-    async def end(self) -> None:
-        self.protocol.connection_lost(None)
-        for _, _, handle in self.timers:
-            handle.cancel()
-        await asyncio.sleep(0)
-
-    @property
-    def status(self) -> int:
-        return int(self.transport.sent.split()[1]) if self.transport.sent else 0
-
-    @property
-    def error(self) -> Any:
-        return json.loads(self.transport.sent.partition(b"\r\n\r\n")[2])["error"]
-
-
-class _Loop:
-    def __init__(self, loop: asyncio.AbstractEventLoop, timers: list[Any]) -> None:
-        self._loop, self._timers = loop, timers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    def call_later(self, delay: float, call: Any, *args: Any) -> asyncio.TimerHandle:
-        handle = self._loop.call_later(10_000, call, *args)
-        self._timers.append((delay, call, handle))
-        return handle
-
+from holdfast.server.protocol import MOST_HEAD, MOST_HEADERS, ROOM_TO_REFUSE
 
 HEAD = b"POST /v1/events/x HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
 
@@ -123,10 +27,21 @@ def test_a_request_that_comes_in_pieces_is_answered() -> None:
     assert b"408" not in talk.transport.sent
 
 
+class Hot:
+    """Keeps the replies that it owes."""
+
+    def __init__(self) -> None:
+        self.owed: list[Any] = []
+
+    def take(self, _route: Any, _body: bytes, reply: Any) -> None:
+        self.owed.append(reply)
+
+
+@pytest.mark.parametrize("hot", [None, Hot()], ids=["asgi", "short"])
 @pytest.mark.parametrize("sent", [b"P", b"POST / HTTP/1.1\r\nhost: x\r\n", HEAD, HEAD + b"123"])
-def test_a_request_that_does_not_arrive_in_time_is_dropped(sent: bytes) -> None:
+def test_a_request_that_does_not_arrive_in_time_is_dropped(sent: bytes, hot: Any) -> None:
     async def run() -> Talk:
-        talk = Talk()
+        talk = Talk(hot=hot)
         await talk.send(sent)
         talk.ring(protocol.ARRIVES_S)
         await talk.end()
@@ -149,6 +64,65 @@ def test_a_second_request_that_stalls_is_dropped_after_the_first_was_answered() 
     assert talk.transport.sent.startswith(b"HTTP/1.1 200")
     assert talk.transport.sent.count(b"HTTP/1.1 408") == 1
     assert talk.transport.closed == "closed"
+
+
+def test_a_caller_that_goes_away_is_told_nothing_and_one_that_waits_is_answered_before_the_end() -> None:
+    async def run() -> tuple[Talk, Talk]:
+        hot: Any = Hot()
+        gone, waits = Talk(hot=hot), Talk(hot=hot)
+        for talk in (gone, waits):
+            await talk.send(HEAD + b"1234")
+        await gone.end()
+        waits.protocol.shutdown()
+        assert not waits.transport.closed
+        for reply in hot.owed:
+            reply(200, b"{}")
+        await waits.end()
+        return gone, waits
+
+    gone, waits = asyncio.run(run())
+    assert gone.transport.sent == b""
+    assert waits.transport.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in waits.transport.sent
+    assert waits.transport.closed == "closed"
+
+
+def test_a_connection_rests_from_its_last_answer_on_with_one_timer_for_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> tuple[Talk, int]:
+        talk = Talk()
+        rests = talk.protocol.timeout_keep_alive
+        now = talk.loop.time()
+        monkeypatch.setattr(_Clock, "now", now)
+        talk.protocol.loop = _Clock(talk.protocol.loop)  # type: ignore[assignment]
+        for _ in range(5):
+            _Clock.now += rests / 2
+            await talk.send(HEAD + b"1234")
+        set_before = len([delay for delay, *_ in talk.timers if delay == rests])
+        talk.ring(rests)
+        assert not talk.transport.closed  # its last answer was a moment ago
+        _Clock.now += rests
+        (left,) = [delay for delay, _, handle in talk.timers if not handle.cancelled()]
+        talk.ring(left)
+        await talk.end()
+        return talk, set_before
+
+    talk, set_before = asyncio.run(run())
+    assert (talk.transport.closed, set_before) == ("closed", 1)
+
+
+class _Clock:
+    now = 0.0
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return self.now
 
 
 def test_a_connection_that_says_nothing_is_closed() -> None:
@@ -211,11 +185,9 @@ def test_what_is_no_request_is_refused_in_the_usual_shape(sent: bytes) -> None:
     assert (talk.status, talk.transport.closed, talk.error["code"]) == (400, "closed", "HF214")
 
 
-def test_a_connection_too_many_is_told_and_many_too_many_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JoiningProtocol, "most_connections", 3)
-
+def test_a_connection_too_many_is_told_and_many_too_many_are_cut() -> None:
     async def run() -> tuple[Talk, Talk, Talk]:
-        last, refused, cut = Talk(2), Talk(3), Talk(3 + ROOM_TO_REFUSE)
+        last, refused, cut = Talk(2, 3), Talk(3, 3), Talk(3 + ROOM_TO_REFUSE, 3)
         for talk in (last, refused, cut):
             await talk.send(HEAD + b"1234")
             await talk.end()
