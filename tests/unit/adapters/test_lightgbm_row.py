@@ -1,4 +1,5 @@
 import logging
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,40 @@ def test_single_rows_score_the_bits_of_the_library_itself(
     assert (one_by_one.view(np.int64) == np.asarray(expected).view(np.int64)).all()
     assert (predictor.predict(fresh).view(np.int64) == one_by_one.view(np.int64)).all()
     assert LightGBMRowPredictor(text).runtime == ("lightgbm-walk" if sums_leaves else "lightgbm-fastconfig")
+
+
+def test_each_split_has_its_own_rule_for_missing_values() -> None:
+    draw = np.random.default_rng(11)
+
+    def other(found: re.Match[str]) -> str:
+        kinds = found[1].split(" ")
+        told = [
+            kind if len(kind) > 1 or int(kind) & 1 else str(draw.choice([0, 2, 4, 6, 8])) for kind in kinds
+        ]
+        return f"decision_type={' '.join(told)}"
+
+    text = re.sub(r"decision_type=([0-9 ]+)", other, content(zero_as_missing=True).decode())
+    predictor = LightGBMRowPredictor(text.encode(), "lightgbm-walk")
+    fresh = np.vstack([rows(1_000, seed=9)[0], draw.choice(ODD, (3_000, 5))])
+
+    one_by_one = np.array([predictor.score(row) for row in fresh])
+
+    expected = np.asarray(lgb.Booster(model_str=text).predict(fresh))
+    assert (one_by_one.view(np.int64) == expected.view(np.int64)).all()
+
+
+def test_thresholds_without_end_are_left_to_the_library() -> None:
+    text = content().decode()
+    first = re.search(r"\nthreshold=(\S+)", text)
+    assert first is not None
+    found = text.replace(f"threshold={first[1]}", "threshold=inf", 1)
+    cut = len(first[1]) - 3
+    sizes = re.search(r"tree_sizes=(\d+)", found)
+    assert sizes is not None
+    found = found.replace(sizes[0], f"tree_sizes={int(sizes[1]) - cut}", 1)
+
+    assert tree_walk(read_header(found.encode())) is None
+    assert LightGBMRowPredictor(found.encode()).runtime == "lightgbm-fastconfig"
 
 
 def test_the_walk_is_the_same_as_plain_python() -> None:
