@@ -106,18 +106,33 @@ def test_each_split_has_its_own_rule_for_missing_values() -> None:
     assert (one_by_one.view(np.int64) == expected.view(np.int64)).all()
 
 
-def test_thresholds_without_end_are_left_to_the_library() -> None:
-    text = content().decode()
-    first = re.search(r"\nthreshold=(\S+)", text)
-    assert first is not None
-    found = text.replace(f"threshold={first[1]}", "threshold=inf", 1)
-    cut = len(first[1]) - 3
-    sizes = re.search(r"tree_sizes=(\d+)", found)
-    assert sizes is not None
-    found = found.replace(sizes[0], f"tree_sizes={int(sizes[1]) - cut}", 1)
+@pytest.mark.parametrize("end", ["inf", "-inf"])
+@pytest.mark.parametrize("kind", ["0", "2", "4", "6", "8", "10"])
+def test_a_threshold_without_end_parts_missing_values_from_all_others(kind: str, end: str) -> None:
+    text = _changed(content(num_leaves=2).decode(), "threshold", end)
+    text = _changed(text, "decision_type", kind)
+    predictor = LightGBMRowPredictor(text.encode(), "lightgbm-walk")
 
-    assert tree_walk(read_header(found.encode())) is None
-    assert LightGBMRowPredictor(found.encode()).runtime == "lightgbm-fastconfig"
+    one_by_one = np.array([predictor.score(np.full(5, value)) for value in ODD])
+
+    expected = np.asarray(lgb.Booster(model_str=text).predict(np.tile(ODD[:, None], (1, 5))))
+    assert (one_by_one.view(np.int64) == expected.view(np.int64)).all()
+
+
+def _changed(text: str, field: str, value: str) -> str:
+    """Return a model text with another first value of a field in its first tree that is not categorical."""
+    blocks = text.split("\n\n")
+    at = next(n for n, block in enumerate(blocks) if "\nnum_cat=0" in block and f"\n{field}=" in block)
+    block = re.sub(rf"\n{field}=\S+", f"\n{field}={value}", blocks[at], count=1)
+    longer = len(block) - len(blocks[at])
+    blocks[at] = block
+    head = blocks[0].split("tree_sizes=")
+    sizes, _, rest = head[1].partition("\n")
+    told = [int(size) for size in sizes.split(" ")]
+    told[at - 1] += longer
+    end = f"\n{rest}" if rest else ""
+    blocks[0] = f"{head[0]}tree_sizes={' '.join(map(str, told))}{end}"
+    return "\n\n".join(blocks)
 
 
 def test_the_walk_is_the_same_as_plain_python() -> None:

@@ -18,7 +18,7 @@ SLOT = np.dtype([("feature", "<i4"), ("set", "<i4"), ("missing", "<i4"), ("left"
 """What comparisons read: a feature whose missing values go left or right, or whether it is in a category set."""
 
 LEAF = 0
-"""The slot of leaves: less than any value."""
+"""The slot of leaves: at most any value."""
 NO_SET = -1
 """Stands for the set of a slot that is compared as a number."""
 NONE, ZERO, NAN = 0, 1, 2
@@ -66,7 +66,7 @@ def walk(nodes, roots, steps, slots, edges, sets, x):
         is_nan = value != value
         is_zero = value >= -NEAR_ZERO and value <= NEAR_ZERO
         if is_nan and missing == NAN or (is_nan or is_zero) and missing == ZERO:
-            values[place] = -np.inf if slot["left"] else np.inf
+            values[place] = -np.inf if slot["left"] else np.nan  # which is at most nothing
         elif is_nan or is_zero:  # the library leaves these out of a row, and what is left out is zero
             values[place] = 0.0
         else:
@@ -81,7 +81,7 @@ def walk(nodes, roots, steps, slots, edges, sets, x):
         for _ in range(steps[turn]):
             for tree in range(TOGETHER):
                 node = nodes[at[tree]]
-                at[tree] = np.uint64(node["child"]) + np.uint64(values[node["slot"]] > node["threshold"])
+                at[tree] = np.uint64(node["child"]) + np.uint64(not values[node["slot"]] <= node["threshold"])
         for tree in range(n):
             total += nodes[at[tree]]["threshold"]
     return total

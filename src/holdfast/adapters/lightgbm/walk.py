@@ -75,13 +75,11 @@ class TreeWalk:
 def tree_walk(header: Header) -> TreeWalk | None:
     """Return the packed trees of a model, or None where its output is not a plain or logistic sum of leaves.
 
-    Not taken are averaged trees, other link functions, and thresholds that are no finite numbers.
+    Not taken are averaged trees and other link functions.
     """
     if "\naverage_output" in header.checked.partition("\n\n")[0]:
         return None
     trees = list(_trees(header))
-    if not all(math.isfinite(value) for fields in trees for value in _numbers(fields.get("threshold", ""))):
-        return None
     name, *options = header.objective.split(" ")
     if name in _PLAIN and "sqrt" not in options:
         return TreeWalk(trees, None)
