@@ -7,7 +7,7 @@ from typing import Any
 import uvicorn
 
 from holdfast.server.hot import HotRoutes
-from holdfast.server.protocol import MOST_CONNECTIONS, Protocol
+from holdfast.server.protocol import MOST_CONNECTIONS, HttpProtocol
 
 
 class Transport:
@@ -65,7 +65,7 @@ class Talk:
         self.loop = loop
         state = uvicorn.server.ServerState()
         state.connections |= {object() for _ in range(others)}  # type: ignore[arg-type]
-        self.protocol = Protocol(
+        self.protocol = HttpProtocol(
             config,
             state,
             {},

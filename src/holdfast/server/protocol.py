@@ -102,7 +102,7 @@ class _Short:
     message_event: ClassVar = _Nobody()
     response_started: ClassVar = False
 
-    def __init__(self, protocol: Protocol, route: HotRoute, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: HttpProtocol, route: HotRoute, *, keep_alive: bool) -> None:
         self._protocol = protocol
         self.route = route
         self.keep_alive = keep_alive
@@ -117,7 +117,7 @@ class _Short:
             self._protocol.send(status, content, keep_alive=self.keep_alive)
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with short ways for hot routes, and with bounds on what a caller may hold on to.
 
     Parameters

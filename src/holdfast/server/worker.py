@@ -27,7 +27,7 @@ from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
 from holdfast.server.metrics import Metrics
-from holdfast.server.protocol import MOST_CONNECTIONS, ROOM_TO_REFUSE, Protocol
+from holdfast.server.protocol import MOST_CONNECTIONS, ROOM_TO_REFUSE, HttpProtocol
 
 LOGGER = logging.getLogger("holdfast.serve")
 
@@ -90,7 +90,7 @@ async def serve(options: Options) -> None:
     config = uvicorn.Config(
         routes,
         loop="uvloop",
-        http=partial(Protocol, hot=routes, most_connections=most),  # type: ignore[arg-type]
+        http=partial(HttpProtocol, hot=routes, most_connections=most),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         access_log=False,

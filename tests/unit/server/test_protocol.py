@@ -4,7 +4,7 @@ from typing import Any
 
 import uvicorn
 
-from holdfast.server.protocol import JoinedWrites, Protocol
+from holdfast.server.protocol import HttpProtocol, JoinedWrites
 
 
 class Transport:
@@ -78,7 +78,7 @@ def test_pipelined_requests_are_answered_in_order_and_a_closing_one_is_answered_
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            _application, http=Protocol, ws="none", lifespan="off", log_level="error", access_log=False
+            _application, http=HttpProtocol, ws="none", lifespan="off", log_level="error", access_log=False
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
