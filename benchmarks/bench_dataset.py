@@ -3,18 +3,17 @@
 Ours is `Workspace.dataset`, what `holdfast train` does first: 30 features as known at each payment, labels
 fixed after 7 days, the split, the vocabulary, the profile, and the snapshot saved under the hash of its
 content. The peer is one query over the files of the same lake, written by somebody who knows these features:
-RANGE windows with bounds by row, joins with what was known of chargebacks, labels; it writes one Parquet file,
-without split, vocabulary, profile or hash. Before anything is measured, every value of both is compared, bit
-for bit.
+RANGE windows with bounds by row, joins with what was known of chargebacks, labels; it writes one Parquet
+file, without split, vocabulary, profile or hash. Before anything is measured, every value of both is
+compared, bit for bit.
 
-Both run once a round, each run in a process of its own, so that the peak of its memory is its own; start-up is
-not counted. Figures are written after each round.
+Both run once a round, each run in a process of its own, so that the peak of its memory is its own; start-up
+is not counted. Figures are written after each round.
 """
 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,7 @@ import polars as pl
 
 from benchmarks.dataset_world import check_equal, duckdb_dataset, prepare
 from benchmarks.figures import Figure, peak_memory, record, report
-from benchmarks.rounds import Rounds, in_turns, timed
+from benchmarks.rounds import Rounds, apart, in_turns, timed
 from holdfast.app.warm import warm_up
 from holdfast.app.workspace import Workspace
 from holdfast.datasets.snapshot import Snapshot
@@ -48,13 +47,6 @@ def measure(what: str, project: Path) -> dict[str, float]:
         with tempfile.TemporaryDirectory(dir=project) as folder:
             found = timed(lambda: duckdb_dataset(project, Path(folder) / "dataset.parquet"))
     return {**found, "grown": peak_memory() - before}
-
-
-def apart(what: str, project: Path) -> dict[str, float]:
-    """Measure one run in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.bench_dataset", "--one", what, str(project)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return found
 
 
 def compare(project: Path) -> tuple[int, int, int]:
@@ -101,7 +93,7 @@ def main() -> int:
     project = prepare(FOLDER / f"cards-{options.cards}", options.cards)
     known = compare(project)
     rounds = in_turns(
-        {"ours": lambda: apart("ours", project), "duckdb": lambda: apart("duckdb", project)},
+        {who: lambda who=who: apart(__spec__.name, "--one", who, str(project)) for who in ("ours", "duckdb")},
         options.rounds,
         after=lambda rounds: record("bench", figures(rounds, *known)),
     )

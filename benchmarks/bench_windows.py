@@ -18,7 +18,6 @@ are written after each round; an interrupt ends the rounds and reports what was 
 import argparse
 import gc
 import json
-import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
@@ -28,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.figures import Figure, peak_memory, record, report
-from benchmarks.rounds import Rounds, in_turns, timed
+from benchmarks.rounds import Rounds, apart, in_turns, timed
 from holdfast.events.entity import Entity
 from holdfast.features.aggregate import AggregateName
 from holdfast.features.materialize import measures_as_known
@@ -169,12 +168,9 @@ def memory(path: Path, rows: int) -> dict[str, float]:
     return {"counted": counted - results, "grown": peak_memory() - before - results}
 
 
-def memory_apart(options: argparse.Namespace) -> dict[str, float]:
-    """Count memory in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.bench_windows", "--memory"]
-    command += [f"--{name}={getattr(options, name)}" for name in ("events", "cards", "rows")]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return found
+def size_of(options: argparse.Namespace) -> list[str]:
+    """Return the options that say how much is measured."""
+    return [f"--{name}={getattr(options, name)}" for name in ("events", "cards", "rows")]
 
 
 def figures(rounds: Rounds, events: int) -> list[Figure]:
@@ -224,7 +220,7 @@ def main() -> int:
             "dense": lambda: timed(lambda: ours(plain, None, exact)),
             "polars_rolling": lambda: timed(lambda: polars_rolling(plain, spine)),
             "duckdb_range": lambda: timed(lambda: duckdb_range(plain)),
-            "memory": lambda: memory_apart(options),
+            "memory": lambda: apart(__spec__.name, "--memory", *size_of(options)),
         },
         options.rounds,
         after=lambda rounds: record("bench", figures(rounds, options.events)),

@@ -1,11 +1,15 @@
 """Contestants measured in turns: what else the machine does hits all of them alike.
 
-Nothing measured is lost: after each round the caller is told, and an interrupt ends the rounds, not the report.
+Nothing measured is lost: after each round the caller is told, and an interrupt ends the rounds, but not the
+report.
 """
 
 from __future__ import annotations
 
 import gc
+import json
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,20 +55,28 @@ def in_turns(
     after : told after each whole round what was found until then
     """
     rounds = Rounds({name: [] for name in contestants})
-    for number in range(1, times + 1):
-        for name, run in contestants.items():
-            gc.collect()
-            began = time.perf_counter()
-            try:
-                found = run()
-            except KeyboardInterrupt:
-                print(f"interrupted; {rounds.runs} whole rounds were measured", file=sys.stderr, flush=True)
-                rounds.interrupted = True
-                return rounds
-            rounds.found[name].append(found)
-            spent = time.perf_counter() - began
-            print(f"round {number} of {times}: {name} {spent:.1f} s", file=sys.stderr, flush=True)
-        after(rounds)
+
+    def stop(*_: object) -> None:
+        rounds.interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        for number in range(1, times + 1):
+            for name, run in contestants.items():
+                gc.collect()
+                began = time.perf_counter()
+                rounds.found[name].append(run())
+                spent = time.perf_counter() - began
+                print(f"round {number} of {times}: {name} {spent:.2f} s", file=sys.stderr, flush=True)
+            after(rounds)
+    except BaseException as error:
+        rounds.interrupted |= isinstance(error, KeyboardInterrupt)
+        if not rounds.interrupted:  # of an interrupt some engines make an error of their own
+            raise
+        print(f"interrupted; {rounds.runs} whole rounds were measured", file=sys.stderr, flush=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return rounds
 
 
@@ -73,3 +85,13 @@ def timed(call: Callable[[], object]) -> Found:
     began, used = time.perf_counter(), time.process_time()
     call()
     return {"s": time.perf_counter() - began, "cpu_s": time.process_time() - used}
+
+
+def apart(module: str, *arguments: str) -> Found:
+    """Return the JSON object that a benchmark prints about one run in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE)
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt  # it was meant for both, and reached that one first
+    done.check_returncode()
+    found: Found = json.loads(done.stdout)
+    return found
