@@ -72,12 +72,13 @@ def main() -> int:
             break
 
     rows = verdicts(json.loads(path.read_text()) if path.exists() else {})
-    table = Table(title=str(path), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=path.name, title_justify="left", box=None, pad_edge=False)
     for heading in ("figure", "value", "wanted", ""):
         table.add_column(heading, justify="right" if heading == "value" else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.print(table, "", summary(rows), highlight=False)
+    console.print(table, "")
+    console.print(summary(rows), highlight=False)
     if failed:
         console.print(f"not run to the end: {', '.join(failed)}", highlight=False)
     return 1 if failed else 0

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from holdfast.events.contract import Reason, RuleTable, compile_rules
 from holdfast.events.duplicates import NEW
 from holdfast.events.fate import Judge, Judged, packed, unpacked
 from holdfast.events.handover import HandOver, Outcome
@@ -38,8 +37,10 @@ from holdfast.events.ports import (
     Staging,
     StateWriter,
 )
+from holdfast.events.reason import Reason
 from holdfast.events.records import Recorder as Recorder
 from holdfast.events.records import records, rejections
+from holdfast.events.rule import RuleTable, compile_rules
 from holdfast.events.source import Source
 from holdfast.events.statefold import Fold as Fold
 from holdfast.events.statefold import Get as Get
