@@ -1,1 +1,1 @@
-"""One package per technology, each fulfilling ports of the core; none imports another, all may use `durable`."""
+"""One package per technology, each fulfilling ports of the core; none imports another but `durable`."""
