@@ -13,7 +13,6 @@ LOCKED := --require-hashes --only-binary :all:
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-BENCHES := $(sort $(basename $(notdir $(wildcard benchmarks/bench_*.py))))
 PROOFS := $(sort $(basename $(notdir $(wildcard benchmarks/proof_*.py))))
 
 .DELETE_ON_ERROR:
@@ -38,9 +37,8 @@ lint: $(DEV)  ## check style, types and the import rules
 	$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
 
-bench: $(DEV)  ## measure; figures in build/figures/bench.json
-	@rm -f build/figures/bench.json
-	@$(if $(BENCHES),set -e; for name in $(BENCHES); do $(BIN)/python -m benchmarks.$$name; done,echo "no benchmarks/bench_*.py yet")
+bench: $(DEV)  ## measure (half an hour); figures in build/figures/bench.json, and which meet their targets
+	@$(BIN)/python -m benchmarks.run
 
 bench-%: $(DEV)
 	@$(BIN)/python -m benchmarks.bench_$*

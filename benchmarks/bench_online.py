@@ -2,10 +2,12 @@
 
 Requests ask for cards and terminals as often as events do, at the time of the newest event. Applying is what
 the applier does for each batch of transactions: look up ids, fold five views, commit. Durability: process.
+Each round fills a state of its own; medians of the rounds count, of p50 and p99 too.
 """
 
 import argparse
 import hashlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.figures import report
+from benchmarks.figures import Figure, report
+from benchmarks.rounds import in_turns
 from holdfast.adapters.lmdb import LmdbOnline
 from holdfast.events.entity import Entity
 from holdfast.features.online import OnlineRow, compile_state, dump_plan, fold
@@ -151,17 +154,14 @@ def events_per_s(work: Callable[[pl.DataFrame], None], frame: pl.DataFrame, size
     return frame.height / (time.perf_counter() - begun)
 
 
-def main() -> None:
-    """Measure and report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--cards", type=int, default=10_000)
-    parser.add_argument("--terminals", type=int, default=1_000)
-    parser.add_argument("--requests", type=int, default=20_000)
-    options = parser.parse_args()
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    """Fill a new state, apply events in batches of three sizes, and read what requests ask for."""
     plan = compile_state(VIEWS, SCHEMAS)
     history = transactions(options.events, options.cards, options.terminals, 40, seed=1)
     blamed = history.gather_every(200).select("tx_id", "at", "card_id", "terminal_id", "_arrived")
+    more = transactions(60_000, options.cards, options.terminals, 0.1, 2, START + 40 * DAY)
+    single = transactions(300, options.cards, options.terminals, 0.1, 3, START + 41 * DAY)
+    found: dict[str, float] = {}
 
     with tempfile.TemporaryDirectory() as folder:
         store = LmdbOnline(Path(folder) / "online")
@@ -172,54 +172,70 @@ def main() -> None:
             for first in range(0, frame.height, 100_000):
                 writer.fill(fold(plan, source, frame[first : first + 100_000], writer.get))
         writer.commit(1, {})
-        filled = options.events / (time.perf_counter() - begun)
+        found["online_fill_events_per_s"] = options.events / (time.perf_counter() - begun)
 
-        more, number = (
-            transactions(60_000, options.cards, options.terminals, 0.1, 2, START + 40 * DAY),
-            iter(range(2, 10**9)),
-        )
-        large = events_per_s(lambda rows: apply(plan, writer, rows, next(number)), more[:50_000], 5_000)
-        small = events_per_s(lambda rows: apply(plan, writer, rows, next(number)), more[50_000:], 100)
-        one = 1e3 / events_per_s(
-            lambda rows: apply(plan, writer, rows, next(number)),
-            transactions(300, options.cards, options.terminals, 0.1, 3, START + 41 * DAY),
-            1,
-        )
+        number = iter(range(2, 10**9))
+
+        def work(rows: pl.DataFrame) -> None:
+            apply(plan, writer, rows, next(number))
+
+        found["online_apply_events_per_s"] = events_per_s(work, more[:50_000], 5_000)
+        found["online_apply_small_batches_events_per_s"] = events_per_s(work, more[50_000:], 100)
+        found["online_apply_one_event_ms"] = 1e3 / events_per_s(work, single, 1)
 
         t = START + 42 * DAY
         asked = more.sample(options.requests, seed=3).to_dicts()
         row = OnlineRow(plan, VIEWS)
         request_times(row, reader, asked[:1000], t)
         taken = request_times(row, reader, asked, t) / 1000
+        found["online_read_p50_us"] = float(np.percentile(taken, 50))
+        found["online_read_p99_us"] = float(np.percentile(taken, 99))
         with reader.snapshot() as snapshot:
-            keys = [row.keys(values) for values in asked]
-            blobs = [snapshot.get(each) for each in keys]
+            blobs = [snapshot.get(row.keys(values)) for values in asked]
             computed = np.empty(len(blobs), np.int64)
             for n, each in enumerate(blobs):
                 begun_ns = time.perf_counter_ns()
                 row.measure(each, t)
                 computed[n] = time.perf_counter_ns() - begun_ns
-            bytes_read = sum(len(blob) for each in blobs for blob in each) / len(asked)
+            found["online_read_bytes"] = sum(len(blob) for each in blobs for blob in each) / len(asked)
+        found["online_read_compute_p50_us"] = float(np.percentile(computed, 50)) / 1000
         writer.close()
         reader.close()
         size = sum(path.stat().st_blocks * 512 for path in Path(folder).rglob("data.mdb"))
+        found["online_state_bytes_per_event"] = size / options.events
+    return found
 
-    report(
-        "bench",
-        [
-            ("online_read_p50_us", float(np.percentile(taken, 50)), "us"),
-            ("online_read_p99_us", float(np.percentile(taken, 99)), "us"),
-            ("online_read_compute_p50_us", float(np.percentile(computed, 50)) / 1000, "us"),
-            ("online_read_bytes", bytes_read, "bytes"),
-            ("online_apply_events_per_s", large, "events/s"),
-            ("online_apply_small_batches_events_per_s", small, "events/s"),
-            ("online_apply_one_event_ms", one, "ms"),
-            ("online_fill_events_per_s", filled, "events/s"),
-            ("online_state_bytes_per_event", size / options.events, "bytes"),
-        ],
-        title=f"{options.events:,} events of {options.cards:,} cards, 7 views, 21 measures",
-    )
+
+UNITS = {
+    "online_read_p50_us": "us",
+    "online_read_p99_us": "us",
+    "online_read_compute_p50_us": "us",
+    "online_read_bytes": "bytes",
+    "online_apply_events_per_s": "events/s",
+    "online_apply_small_batches_events_per_s": "events/s",
+    "online_apply_one_event_ms": "ms",
+    "online_fill_events_per_s": "events/s",
+    "online_state_bytes_per_event": "bytes",
+}
+
+
+def main() -> int:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--cards", type=int, default=10_000)
+    parser.add_argument("--terminals", type=int, default=1_000)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    rounds = in_turns({"online": lambda: measure(options)}, options.rounds)
+    if rounds.runs:
+        figures = [Figure(name, rounds.median("online", name), unit) for name, unit in UNITS.items()]
+        figures.append(Figure("online_runs", rounds.runs, "runs in each median"))
+        title = f"{options.events:,} events of {options.cards:,} cards, 7 views, 21 measures"
+        report("bench", figures, title=f"{title}; medians of {rounds.runs} rounds")
+    return 130 if rounds.interrupted else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

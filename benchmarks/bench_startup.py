@@ -1,36 +1,35 @@
-"""How long a user waits first: ``import holdfast`` and ``holdfast --help``, each in fresh processes."""
+"""How long a user waits first: ``import holdfast`` and ``holdfast --help``, in fresh processes, in turns."""
 
-from __future__ import annotations
-
-import statistics
 import subprocess
 import sys
-import time
 
-from benchmarks.figures import report
+from benchmarks.figures import Figure, report
+from benchmarks.rounds import in_turns, timed
 
-REPEATS = 7
-
-
-def median_s(*arguments: str) -> float:
-    """Return the median wall time of a fresh interpreter, in seconds."""
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+ROUNDS = 7
+COMMANDS = {
+    "bare_python": ("-c", "pass"),
+    "import": ("-c", "import holdfast"),
+    "help": ("-m", "holdfast", "--help"),
+}
 
 
-def main() -> None:
+def start(*arguments: str) -> None:
+    """Run a fresh interpreter to its end."""
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> int:
     """Measure and report."""
-    rows = [
-        ("bare_python_s", median_s("-c", "pass"), "s"),
-        ("import_s", median_s("-c", "import holdfast"), "s"),
-        ("help_s", median_s("-m", "holdfast", "--help"), "s"),
-    ]
-    report("bench", rows, title=f"start-up, median of {REPEATS} fresh processes")
+    rounds = in_turns(
+        {name: lambda given=given: timed(lambda: start(*given)) for name, given in COMMANDS.items()}, ROUNDS
+    )
+    if rounds.runs:
+        figures = [Figure(f"{name}_s", rounds.median(name), "s") for name in COMMANDS]
+        figures.append(Figure("startup_runs", rounds.runs, "fresh processes, at least, in each median"))
+        report("bench", figures, title=f"Start-up; medians of {rounds.runs} fresh processes")
+    return 130 if rounds.interrupted else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

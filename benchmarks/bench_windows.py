@@ -8,24 +8,26 @@ any window. `duckdb_range`: RANGE windows. `polars_rolling`: a rolling group-by 
 know windows at events only, so for the 1M rows, which are events, they compute all and keep what was asked;
 `windows_dense_vs_polars_rolling` compares where both answer at every event.
 
-Memory is counted twice: what numpy and Python allocate (tracemalloc), and the growth of the process's peak.
+Memory is counted twice: what numpy and Python allocate (tracemalloc), and the growth of the process's peak;
+each time in a process of its own.
+
+All contestants run once a round, five rounds, and medians count: about twenty minutes on two cores. Figures
+are written after each round; an interrupt ends the rounds and reports what was measured until then.
 """
 
 import argparse
 import gc
-import subprocess
+import json
 import sys
-import time
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import duckdb
 import numpy as np
 import polars as pl
 
-from benchmarks.figures import peak_memory, report
+from benchmarks.figures import Figure, peak_memory, record, report
+from benchmarks.rounds import Rounds, apart, in_turns, timed
 from holdfast.events.entity import Entity
 from holdfast.features.aggregate import AggregateName
 from holdfast.features.materialize import measures_as_known
@@ -151,18 +153,7 @@ def duckdb_range(path: Path) -> int:
     return 0
 
 
-def seconds(call: Callable[[], int], repeats: int) -> float:
-    """Median of several runs."""
-    times = []
-    for _ in range(repeats):
-        gc.collect()
-        begun = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begun)
-    return median(times)
-
-
-def memory(path: Path, rows: int) -> tuple[float, float]:
+def memory(path: Path, rows: int) -> dict[str, float]:
     """Return the peak of counted allocations and of the process's growth, in bytes, without the results."""
     events = pl.read_parquet(path, columns=["at", "card_id", "amount", "_arrived"])
     spine = spine_of(events[np.sort(np.random.default_rng(7).choice(events.height, rows, replace=False))])
@@ -174,59 +165,71 @@ def memory(path: Path, rows: int) -> tuple[float, float]:
     measures_as_known((full,), {"payments": SCHEMA}, asked, {"payments": events})
     counted = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return counted - results, peak_memory() - before - results
+    return {"counted": counted - results, "grown": peak_memory() - before - results}
 
 
-def main() -> None:
+def size_of(options: argparse.Namespace) -> list[str]:
+    """Return the options that say how much is measured."""
+    return [f"--{name}={getattr(options, name)}" for name in ("events", "cards", "rows")]
+
+
+def figures(rounds: Rounds, events: int) -> list[Figure]:
+    """Return medians and their ratios."""
+    names = [name for name in rounds.found if name != "memory"]
+    s = {name: rounds.median(name) for name in names}
+    rolling, sort, range_ = s["polars_rolling"], s["duckdb_sort"], s["duckdb_range"]
+    counted, grown = (rounds.median("memory", name) / events for name in ("counted", "grown"))
+    return [
+        *(Figure(f"windows_{name}_s", s[name], "s") for name in names),
+        *(Figure(f"windows_{name}_cpu_s", rounds.median(name, "cpu_s"), "s of processor") for name in names),
+        Figure("windows_vs_duckdb_sort", s["as_known"] / sort, "of its time"),
+        Figure("windows_vs_polars_rolling", rolling / s["as_known"], "times"),
+        Figure("windows_dense_vs_polars_rolling", rolling / s["dense"], "times, at every event"),
+        Figure("windows_vs_duckdb_range", range_ / s["as_known"], "times"),
+        Figure("windows_bytes_per_event", counted, "bytes counted, as known"),
+        Figure("windows_process_bytes_per_event", grown, "bytes the process grew by"),
+        Figure("windows_runs", rounds.runs, "runs, at least, in each median"),
+    ]
+
+
+def main() -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--cards", type=int, default=100_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--slow-repeats", type=int, default=5, help="of the peers that take minutes")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", action="store_true", help="only count memory, in this process")
     options = parser.parse_args()
     size = f"{options.events}-{options.cards}"
     late = write_events(FOLDER / f"late-{size}.parquet", options.events, options.cards, late=True)
     plain = write_events(FOLDER / f"plain-{size}.parquet", options.events, options.cards, late=False)
     if options.memory:
-        print(*memory(late, options.rows))
-        return
-    command = [sys.executable, "-m", "benchmarks.bench_windows", "--memory"]
-    command += [f"--{name}={getattr(options, name)}" for name in ("events", "cards", "rows")]
-    counted, grown = map(float, subprocess.run(command, check=True, capture_output=True).stdout.split())
+        print(json.dumps(memory(late, options.rows)))
+        return 0
 
     chosen = np.sort(np.random.default_rng(7).choice(options.events, options.rows, replace=False))
     spine = spine_of(pl.read_parquet(late, columns=["at", "card_id"])[chosen])
     hopped, exact = view(exact=False), view(exact=True)
     ours(late, spine[:1000], hopped)
-    times = {
-        "as_known": seconds(lambda: ours(late, spine, hopped), options.repeats),
-        "known": seconds(lambda: ours(plain, spine, exact), options.repeats),
-        "duckdb_sort": seconds(lambda: duckdb_sort(plain), options.repeats),
-        "dense": seconds(lambda: ours(plain, None, exact), options.slow_repeats),
-        "polars_rolling": seconds(lambda: polars_rolling(plain, spine), options.slow_repeats),
-        "duckdb_range": seconds(lambda: duckdb_range(plain), options.slow_repeats),
-    }
-    report(
-        "bench",
-        [
-            *((f"windows_{name}_s", spent, "s") for name, spent in times.items()),
-            ("windows_vs_duckdb_sort", times["as_known"] / times["duckdb_sort"], "of its time; at most 1.0"),
-            ("windows_vs_polars_rolling", times["polars_rolling"] / times["as_known"], "times; at least 5"),
-            (
-                "windows_dense_vs_polars_rolling",
-                times["polars_rolling"] / times["dense"],
-                "times, at every event",
-            ),
-            ("windows_vs_duckdb_range", times["duckdb_range"] / times["as_known"], "times"),
-            ("windows_bytes_per_event", counted / options.events, "bytes counted, as known; at most 150"),
-            ("windows_process_bytes_per_event", grown / options.events, "bytes the process grew by"),
-        ],
-        title=f"Windows: {options.events:,} events, {options.cards:,} cards, {options.rows:,} rows",
+    rounds = in_turns(
+        {
+            "as_known": lambda: timed(lambda: ours(late, spine, hopped)),
+            "known": lambda: timed(lambda: ours(plain, spine, exact)),
+            "duckdb_sort": lambda: timed(lambda: duckdb_sort(plain)),
+            "dense": lambda: timed(lambda: ours(plain, None, exact)),
+            "polars_rolling": lambda: timed(lambda: polars_rolling(plain, spine)),
+            "duckdb_range": lambda: timed(lambda: duckdb_range(plain)),
+            "memory": lambda: apart(__spec__.name, "--memory", *size_of(options)),
+        },
+        options.rounds,
+        after=lambda rounds: record("bench", figures(rounds, options.events)),
     )
+    if rounds.runs:
+        title = f"Windows: {options.events:,} events, {options.cards:,} cards, {options.rows:,} rows"
+        report("bench", figures(rounds, options.events), title=f"{title}; medians of {rounds.runs} runs")
+    return 130 if rounds.interrupted else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

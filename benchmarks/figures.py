@@ -51,16 +51,23 @@ def report(
         If a value is NaN or infinite, or a name is given twice.
     """
     figures = [Figure(*row) for row in rows]
-    _check(figures)
-
+    path = record(target, figures, folder=folder)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("unit")
     for figure in figures:
-        table.add_row(figure.name, _shown(figure.value), figure.unit)
+        table.add_row(figure.name, shown(figure.value), figure.unit)
     Console(width=100).print(table, "")
+    return path
 
+
+def record(
+    target: str, rows: Iterable[Figure | tuple[str, float] | tuple[str, float, str]], *, folder: Path = FOLDER
+) -> Path:
+    """Merge the figures into `<folder>/<target>.json`, as `report` does, without a table."""
+    figures = [Figure(*row) for row in rows]
+    _check(figures)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{target}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
@@ -78,7 +85,8 @@ def _check(figures: list[Figure]) -> None:
             raise ValueError(f"`{figure.name}` must be finite, found {figure.value!r}")
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """Return a value as tables show it."""
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"

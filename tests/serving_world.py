@@ -14,9 +14,9 @@ from holdfast.app.wire import Wiring
 from holdfast.datasets.profile import profile
 from holdfast.decisions.release import Fallback as DeclaredFallback
 from holdfast.decisions.release import Release
-from holdfast.events.contract import compile_rules
 from holdfast.events.entity import Entity
 from holdfast.events.row import RowJudge
+from holdfast.events.rule import compile_rules
 from holdfast.events.source import Source
 from holdfast.features.online import compile_state, dump_plan, fold
 from holdfast.features.ports import OnlineStore

@@ -14,12 +14,16 @@ _HOMES = {
     "holdfast.app.workspace": ("Workspace",),
     "holdfast.kernel.errors": ("HoldfastError",),
     "holdfast.project.capture": ("where",),
-    "holdfast.project.definition": (
-        "Approval", "Bands", "Canary", "Choice", "Cost", "Entity", "Event", "Float", "Forecast", "Holdout",
-        "Int", "Label", "Objectives", "Project", "SeasonalNaive", "Spine", "TimeSplit", "arrival_time",
-        "baseline", "champion", "constant", "errors", "event_id", "event_time", "field", "kpi", "metric",
-        "p99", "prediction_shift", "previous", "rules", "supersedes",
+    "holdfast.project.definition": ("Objectives", "Project"),
+    "holdfast.project.event": ("Event", "arrival_time", "event_id", "event_time", "field", "supersedes"),
+    "holdfast.project.learning": (
+        "Choice", "Cost", "Float", "Forecast", "Int", "Label", "SeasonalNaive", "TimeSplit",
     ),
+    "holdfast.project.release": (
+        "Approval", "Bands", "Canary", "Holdout", "baseline", "champion", "constant", "errors", "kpi",
+        "metric", "p99", "prediction_shift", "previous", "rules",
+    ),
+    "holdfast.project.rows": ("Entity", "Spine"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -43,34 +47,34 @@ if TYPE_CHECKING:
     from holdfast.app.workspace import Workspace as Workspace
     from holdfast.kernel.errors import HoldfastError as HoldfastError
     from holdfast.project.capture import where as where
-    from holdfast.project.definition import Approval as Approval
-    from holdfast.project.definition import Bands as Bands
-    from holdfast.project.definition import Canary as Canary
-    from holdfast.project.definition import Choice as Choice
-    from holdfast.project.definition import Cost as Cost
-    from holdfast.project.definition import Entity as Entity
-    from holdfast.project.definition import Event as Event
-    from holdfast.project.definition import Float as Float
-    from holdfast.project.definition import Forecast as Forecast
-    from holdfast.project.definition import Holdout as Holdout
-    from holdfast.project.definition import Int as Int
-    from holdfast.project.definition import Label as Label
     from holdfast.project.definition import Objectives as Objectives
     from holdfast.project.definition import Project as Project
-    from holdfast.project.definition import SeasonalNaive as SeasonalNaive
-    from holdfast.project.definition import Spine as Spine
-    from holdfast.project.definition import TimeSplit as TimeSplit
-    from holdfast.project.definition import arrival_time as arrival_time
-    from holdfast.project.definition import champion as champion
-    from holdfast.project.definition import constant as constant
-    from holdfast.project.definition import errors as errors
-    from holdfast.project.definition import event_id as event_id
-    from holdfast.project.definition import event_time as event_time
-    from holdfast.project.definition import field as field
-    from holdfast.project.definition import kpi as kpi
-    from holdfast.project.definition import metric as metric
-    from holdfast.project.definition import p99 as p99
-    from holdfast.project.definition import prediction_shift as prediction_shift
-    from holdfast.project.definition import previous as previous
-    from holdfast.project.definition import rules as rules
-    from holdfast.project.definition import supersedes as supersedes
+    from holdfast.project.event import Event as Event
+    from holdfast.project.event import arrival_time as arrival_time
+    from holdfast.project.event import event_id as event_id
+    from holdfast.project.event import event_time as event_time
+    from holdfast.project.event import field as field
+    from holdfast.project.event import supersedes as supersedes
+    from holdfast.project.learning import Choice as Choice
+    from holdfast.project.learning import Cost as Cost
+    from holdfast.project.learning import Float as Float
+    from holdfast.project.learning import Forecast as Forecast
+    from holdfast.project.learning import Int as Int
+    from holdfast.project.learning import Label as Label
+    from holdfast.project.learning import SeasonalNaive as SeasonalNaive
+    from holdfast.project.learning import TimeSplit as TimeSplit
+    from holdfast.project.release import Approval as Approval
+    from holdfast.project.release import Bands as Bands
+    from holdfast.project.release import Canary as Canary
+    from holdfast.project.release import Holdout as Holdout
+    from holdfast.project.release import champion as champion
+    from holdfast.project.release import constant as constant
+    from holdfast.project.release import errors as errors
+    from holdfast.project.release import kpi as kpi
+    from holdfast.project.release import metric as metric
+    from holdfast.project.release import p99 as p99
+    from holdfast.project.release import prediction_shift as prediction_shift
+    from holdfast.project.release import previous as previous
+    from holdfast.project.release import rules as rules
+    from holdfast.project.rows import Entity as Entity
+    from holdfast.project.rows import Spine as Spine

@@ -10,8 +10,10 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from holdfast.events.contract import Reason, compile_rules, judge, judge_one
+from holdfast.events.contract import judge, judge_one
+from holdfast.events.reason import Reason
 from holdfast.events.row import Number, RowJudge, read_row, read_rows
+from holdfast.events.rule import compile_rules
 from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import instant_of
 

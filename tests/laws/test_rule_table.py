@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from holdfast.adapters.files.columnar import ParquetInput
 from holdfast.adapters.files.delimited import CsvInput
 from holdfast.adapters.files.jsonlines import JsonLinesInput
-from holdfast.events.contract import compile_rules, fixed_point, judge, judge_one
+from holdfast.events.contract import judge, judge_one
+from holdfast.events.exact import fixed_point
+from holdfast.events.rule import compile_rules
 from holdfast.kernel.schema import Column, Schema
 
 SCHEMA = Schema(

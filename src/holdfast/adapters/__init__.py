@@ -1,1 +1,1 @@
-"""One package per technology, each fulfilling ports of the core; none imports another."""
+"""One package per technology, each fulfilling ports of the core; none imports another but `durable`."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 from holdfast.adapters.journal import JournalFileWriter
 from holdfast.app.state import applied_definition
 from holdfast.app.wire import Wiring
-from holdfast.events.contract import compile_rules
 from holdfast.events.journal import Durability
 from holdfast.events.row import RowJudge, Stored
+from holdfast.events.rule import compile_rules
 from holdfast.kernel.errors import HoldfastError, RefusedError
 from holdfast.kernel.ids import from_data
 from holdfast.kernel.ports import Clock

@@ -13,6 +13,7 @@ from pathlib import Path
 KERNELS = (
     "holdfast.kernel.kernels",
     "holdfast.features.kernels",
+    "holdfast.features.grouping_kernels",
     "holdfast.features.online_kernels",
     "holdfast.adapters.lightgbm.kernels",
 )

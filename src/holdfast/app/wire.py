@@ -20,8 +20,8 @@ from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
 from holdfast.app.config import read_settings
-from holdfast.events.contract import empty_table
 from holdfast.events.ports import Input
+from holdfast.events.rule import empty_table
 from holdfast.events.source import BATCH, Source
 from holdfast.kernel.errors import ContractError, RefusedError, UnavailableError
 from holdfast.kernel.ports import Clock

@@ -197,7 +197,7 @@ def _bytes(name: str, column: pl.Series) -> Iterator[bytes | memoryview]:
         case pl.String:
             texts = column.fill_null("")
             yield _buffer(texts.str.len_bytes().to_numpy().astype("<i8"))
-            yield "".join(texts.to_list()).encode()
+            yield texts.str.join("").item().encode()
         case _:
             raise ContractError(
                 f"column `{name}` of a dataset is {column.dtype}.",

@@ -18,16 +18,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from holdfast.events.contract import Reason, RuleTable, compile_rules
 from holdfast.events.duplicates import NEW
 from holdfast.events.fate import Judge, Judged, packed, unpacked
-from holdfast.events.handover import HandOver, Outcome
-from holdfast.events.ingest import APP, QUARANTINE_SCHEMA, apply_batch
-from holdfast.events.journal import EVENT, FEEDBACK, KINDS, PREDICTION, REJECTED, Frame, JournalReader
+from holdfast.events.handover import HandOver
+from holdfast.events.inbox import Group, Inbox, journal_of
+from holdfast.events.ingest import APP, QUARANTINE_SCHEMA
+from holdfast.events.journal import JournalReader
 from holdfast.events.live import digests_by_id
-from holdfast.events.load import take
+from holdfast.events.load import Loads
 from holdfast.events.ports import (
-    JOURNAL,
     QUARANTINE,
     Batch,
     BatchLog,
@@ -38,36 +37,29 @@ from holdfast.events.ports import (
     Staging,
     StateWriter,
 )
+from holdfast.events.reason import Reason
 from holdfast.events.records import Recorder as Recorder
 from holdfast.events.records import records, rejections
+from holdfast.events.rule import RuleTable, compile_rules
 from holdfast.events.source import Source
 from holdfast.events.statefold import Fold as Fold
 from holdfast.events.statefold import Get as Get
 from holdfast.events.statefold import StateFold
 from holdfast.events.waiting import Waiting
 from holdfast.kernel.errors import (
-    ConflictError,
     ContractError,
     HoldfastError,
-    NotFoundError,
     UnavailableError,
-    did_you_mean,
 )
 from holdfast.kernel.ports import Clock
 from holdfast.kernel.time import DAY
 
-MAX_BYTES = 4 * 2**20
-MAX_FRAMES = 5_000
-"""What one step reads of one journal at most."""
 HELD_ROWS = 200_000
 """Rows that wait for the lake at most; then a step begins with a flush."""
 LIVE_STEPS = ("read", "logged", "judged", "committed", "appended", "flushed", "settled", "dropped")
 LOAD_STEPS = ("load staged", "load logged", "load stored", "load committed", "load answered")
 STEPS = (*LIVE_STEPS, *LOAD_STEPS)
 """What the `faults` argument of an applier hears of; `appended` after each table."""
-
-_COUNTED = {EVENT: "events", PREDICTION: "predictions", FEEDBACK: "feedback", REJECTED: "rejected"}
-_Group = list[tuple[Batch, list[Frame]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +147,7 @@ class Applier:
             name: compile_rules(source.schema, fixed_point_bounded=bounded.get(name, frozenset()))
             for name, source in self.sources.items()
         }
-        self.lake, self.log, self.journals, self.online = lake, log, journals, online
+        self.lake, self.log, self.online = lake, log, online
         self.staging, self.clock, self.hand_over = staging, clock, hand_over
         self.recorders = dict(recorders or {})
         self.remember_us = remember_us
@@ -165,12 +157,19 @@ class Applier:
         self.batch = 0
         """The last batch that the online state holds."""
         self._number = 0  # the last batch in the log
-        self._read: dict[str, int] = {}  # by journal, the position behind what is in the log
-        self._done: dict[str, int] = {}  # the same for the state
-        self._loads: dict[tuple[str, str], int] = {}  # by source and input, the rows that are in the log
-        self._logged_loads: dict[tuple[str, str, int], Batch] = {}
-        self._todo: _Group = []  # logged, not on their way to the lake
+        self._todo: Group = []  # logged, not on their way to the lake
         self._load: tuple[str, Batch] | None = None  # logged, not wholly applied
+        self._inbox = Inbox(journals, log)
+        self._loads = Loads(
+            self.sources,
+            self.tables,
+            hand_over,
+            self.faults,
+            lake=lake,
+            log=log,
+            staging=staging,
+            clock=clock,
+        )
         self._waiting = Waiting(lake)
         self._judge = Judge(self.sources, self.tables, lake)
         self._state = StateFold(self.sources, self.tables, lake, self._waiting, fold or _fold_nothing)
@@ -227,19 +226,21 @@ class Applier:
             self.flush()
         done = self._finish()
         loaded = self._take_load()
-        group, more, problems = self._gather()
+        loads_wait = self._loads.wait()
+        group, more, problems = self._inbox.gather(self._number)
         if group:
             self.faults("read")
-            for batch, _ in group:
-                self.journals.sync(_journal(batch))
-            self.log.append(*(batch for batch, _ in group))
-            self._number = group[-1][0].number
-            self._read.update({_journal(batch): batch.last for batch, _ in group})
-            self._todo = group
+            self._inbox.log(group)
+            self._number, self._todo = group[-1][0].number, group
             self.faults("logged")
             done = _together(done, self._finish())
         return replace(
-            done, batch=self.batch, loaded=loaded, pending=self.pending, more=more, problems=tuple(problems)
+            done,
+            batch=self.batch,
+            loaded=loaded,
+            pending=self.pending,
+            more=more or loads_wait,
+            problems=tuple(problems),
         )
 
     def flush(self) -> int:
@@ -259,7 +260,7 @@ class Applier:
             self.faults("settled")
             self.online.drop_verdicts(self.settled)
             self._judge.late.clear()
-            self.log.compact(self._read)
+            self.log.compact(self._inbox.positions)
         self._drop()
         self.faults("dropped")
         return self.settled
@@ -289,13 +290,8 @@ class Applier:
         """
         logged = self.log.read()
         self._number, self.settled = logged.number, logged.settled
-        self._read = logged.positions()
-        self._loads = {key: load.last for key, load in logged.loaded().items()}
-        self._logged_loads = {
-            (batch.source, batch.input, batch.first): batch
-            for batch in logged.batches
-            if batch.journal is None
-        }
+        self._inbox.positions = logged.positions()
+        self._loads.recover(logged)
         self._check_together()
         self._state.catch_up(self.online, self.settled, self._since() - 2)
         self.batch = self.online.batch or 0
@@ -306,43 +302,14 @@ class Applier:
                 self._append_waiting()
                 self._apply_load("", batch)
             else:
-                self._bring([(batch, self._again(batch))], verdicts)
-        self._done = dict(self._read)
+                self._bring([(batch, self._inbox.again(batch))], verdicts)
+        self._inbox.applied = dict(self._inbox.positions)
         self.flush()
         for name in self.staging.list_names():
             self.staging.remove(name)
         return len(late)
 
-    # --- journals -------------------------------------------------------------------------------------
-
-    def _gather(self) -> tuple[_Group, bool, list[HoldfastError]]:
-        """Read every journal once; one that cannot be read does not hold up the others."""
-        group: _Group = []
-        problems: list[HoldfastError] = []
-        more = self.hand_over is not None and bool(self.hand_over.offers())
-        for journal in self.journals.journals():
-            try:
-                frames = self.journals.read(journal, self._read.get(journal, 0), MAX_BYTES, MAX_FRAMES)
-                _check_kinds(journal, frames)
-            except (UnavailableError, ConflictError) as error:
-                problems.append(error)
-                continue
-            if not frames:
-                continue
-            more = more or len(frames) >= MAX_FRAMES or frames[-1].next - frames[0].position >= MAX_BYTES
-            frames = frames[:MAX_FRAMES]
-            kinds = Counter(frame.kind for frame in frames)
-            batch = Batch(
-                self._number + len(group) + 1,
-                "",
-                f"{JOURNAL}{journal}",
-                frames[0].position,
-                frames[-1].next,
-                "",
-                {_COUNTED[kind]: n for kind, n in sorted(kinds.items())},
-            )
-            group.append((batch, frames))
-        return group, more, problems
+    # --- batches --------------------------------------------------------------------------------------
 
     def _finish(self) -> StepReport:
         """Go on with what was logged; a failure leaves it for the next call."""
@@ -354,7 +321,7 @@ class Applier:
             self._apply_load(*self._load)
         return report
 
-    def _bring(self, group: _Group, verdicts: Mapping[int, bytes] | None) -> StepReport:
+    def _bring(self, group: Group, verdicts: Mapping[int, bytes] | None) -> StepReport:
         """Bring consecutive live batches into the state, and let their rows wait for the lake.
 
         Parameters
@@ -378,10 +345,10 @@ class Applier:
             judged = self._judge.repeat(group, stored, self._since())
         self.batch = max(self.batch, last)
         report = self._let_wait(group, judged)
-        self._done.update({_journal(batch): batch.last for batch, _ in group})
+        self._inbox.applied.update({journal_of(batch): batch.last for batch, _ in group})
         return report
 
-    def _commit(self, group: _Group, judged: list[Judged]) -> None:
+    def _commit(self, group: Group, judged: list[Judged]) -> None:
         """Store state, ids and verdicts of consecutive batches in one transaction."""
         puts: dict[bytes, Blob] = {}
         before = group[0][0].number - 1
@@ -413,7 +380,7 @@ class Applier:
         schema = self.sources[judged.source].schema
         judged.ids = dict(digests_by_id(judged.source, schema, judged.new))
 
-    def _let_wait(self, group: _Group, judged: list[Judged]) -> StepReport:
+    def _let_wait(self, group: Group, judged: list[Judged]) -> StepReport:
         """Let the rows of committed batches wait for the lake."""
         last = group[-1][0].number
         refused = [row for each in judged for row in each.refusals()]
@@ -442,34 +409,13 @@ class Applier:
             oldest_us=min(arrivals, default=None),
         )
 
-    def _again(self, batch: Batch) -> list[Frame]:
-        """Read the frames of a logged batch once more."""
-        journal = _journal(batch)
-        frames: list[Frame] = []
-        position = batch.first
-        while position < batch.last:
-            some = self.journals.read(journal, position, batch.last - position)
-            some = [frame for frame in some if frame.position < batch.last]
-            if not some:
-                raise UnavailableError(
-                    f"journal {journal} ends at byte {position}, but batch {batch.number} at {batch.last}.",
-                    code="HF600",
-                    hint="restore the journal, or the whole state from a backup",
-                )
-            frames += some
-            position = some[-1].next
-        return frames
-
     def _append_waiting(self) -> None:
         self._waiting.append(lambda: self.faults("appended"))
 
     def _drop(self, *, at_once: bool = False) -> None:
         """Let journals forget what the lake has."""
-        if self.batch > self.settled:
-            return
-        for journal, position in list(self._done.items()):
-            if self.journals.drop(journal, position, at_once=at_once):
-                del self._done[journal], self._read[journal]
+        if self.batch <= self.settled:
+            self._inbox.drop(at_once=at_once)
 
     # --- state ----------------------------------------------------------------------------------------
 
@@ -502,74 +448,23 @@ class Applier:
 
     def _take_load(self) -> int:
         """Take the oldest load that was handed over; return how many rows it had."""
-        offers = [] if self.hand_over is None else self.hand_over.offers()
-        if not offers or self.hand_over is None:
+        found = self._loads.take(self._number + 1, self._append_waiting)
+        if found is None:
             return 0
-        name, offer = offers[0]
-        batch = offer.batch
-        upto = self._loads.get((batch.source, batch.input), 0)
-        if batch.last <= upto:
-            before = self._logged_loads.get((batch.source, batch.input, batch.first), batch)
-            self.hand_over.answer(name, Outcome(before.number, before.counts))
-            return 0
-        try:
-            if batch.first != upto:
-                raise ConflictError(
-                    f"rows from {batch.first} on were handed over, but {upto} were loaded before.",
-                    hint="another process loads the same file; run it again",
-                )
-            if batch.source not in self.sources:
-                raise NotFoundError(
-                    f"the worker knows no source `{batch.source}`.",
-                    has=tuple(self.sources),
-                    hint=did_you_mean(batch.source, self.sources) or "start the worker again",
-                )
-            self._append_waiting()
-            logged = take(
-                offer,
-                self._number + 1,
-                self.sources[batch.source],
-                self.tables[batch.source],
-                handed=self.hand_over.staging,
-                staging=self.staging,
-                lake=self.lake,
-                now_us=self.clock.now_us(),
-            )
-        except UnavailableError:
-            raise
-        except HoldfastError as error:
-            problem = error.problem
-            self.hand_over.answer(name, Outcome(0, {}, problem.code, problem.message, problem.hint))
-            return 0
-        self.faults("load staged")
-        self.log.append(logged)
-        self._number = logged.number
-        self._load = (name, logged)
-        self._loads[batch.source, batch.input] = batch.last
-        self._logged_loads[batch.source, batch.input, batch.first] = logged
+        name, batch = self._load = found
+        self._number = batch.number
         self.faults("load logged")
-        self._apply_load(name, logged)
+        self._apply_load(name, batch)
         return batch.last - batch.first
 
     def _apply_load(self, name: str, batch: Batch) -> None:
         """Bring a logged load into the lake, then into the state, and say so to whoever handed it over."""
-        tables = [(QUARANTINE, batch.refused), (batch.source, batch.staged)]
-        open_tables = [table for table, staged in tables if staged]
-        if any((self.lake.applied(table, app=APP) or 0) < batch.number for table in open_tables):
-            try:
-                apply_batch(batch, lake=self.lake, staging=self.staging)
-            except NotFoundError as error:
-                raise UnavailableError(
-                    f"batch {batch.number} of `{batch.source}` was logged and not applied, and its staged "
-                    f"rows {batch.first} to {batch.last} are gone.",
-                    code="HF600",
-                    hint="restore the staging folder, or the whole state from a backup",
-                ) from error
+        self._loads.store(batch)
         self.faults("load stored")
-        source = self.sources.get(batch.source)
         if batch.number > self.batch:
             puts: Mapping[bytes, Blob] = {}
             ids: Mapping[EventId, bytes] = {}
+            source = self.sources.get(batch.source)
             if source is not None and batch.staged:
                 rows = self._state.stored(source.name, batch.number - 1, batch.number)
                 puts = self._state.folded(self.online, source.name, rows, {}, batch.number - 1)
@@ -577,12 +472,7 @@ class Applier:
             self.online.commit(batch.number, puts, ids=ids)
             self.batch = batch.number
         self.faults("load committed")
-        if name and self.hand_over is not None:
-            self.hand_over.answer(name, Outcome(batch.number, batch.counts))
-            self.faults("load answered")
-        for staged in (batch.staged, batch.refused):
-            if staged:
-                self.staging.remove(staged)
+        self._loads.finish(name, batch)
         self._load = None
 
 
@@ -590,22 +480,6 @@ def _fold_nothing(
     source: str, rows: pl.DataFrame, get: Get, history: History | None = None, /
 ) -> Mapping[bytes, Blob]:
     return {}
-
-
-def _journal(batch: Batch) -> str:
-    assert batch.journal is not None
-    return batch.journal
-
-
-def _check_kinds(journal: str, frames: Sequence[Frame]) -> None:
-    unknown = sorted({frame.kind for frame in frames} - set(KINDS))
-    if unknown:
-        raise ConflictError(
-            f"journal {journal} holds frames of kind {unknown[0]}, which this version does not know.",
-            code="HF304",
-            at=journal,
-            hint="use the newer holdfast that wrote it",
-        )
 
 
 def _together(a: StepReport, b: StepReport) -> StepReport:

@@ -23,10 +23,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge, python_value
+from holdfast.events.contract import check_columns, judge, python_value
 from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
 from holdfast.events.handover import HandOver, Offer
 from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Chunk, Input, Lake, Staging
+from holdfast.events.rule import RuleTable, compile_rules
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN, Basis, Source
 from holdfast.kernel.errors import (
     ConflictError,

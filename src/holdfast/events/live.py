@@ -17,7 +17,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.events.contract import (
+from holdfast.events.identity import digest_rows
+from holdfast.events.journal import Frame, decode_payload
+from holdfast.events.ports import EventId
+from holdfast.events.reason import Reason, explain
+from holdfast.events.rule import (
     BOUNDS,
     FINITE,
     FIRST_INSTANT,
@@ -29,15 +33,10 @@ from holdfast.events.contract import (
     ONE_OF,
     TIME,
     TYPE,
-    Reason,
     Rule,
     RuleTable,
-    explain,
     stored_type,
 )
-from holdfast.events.identity import digest_rows
-from holdfast.events.journal import Frame, decode_payload
-from holdfast.events.ports import EventId
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN
 from holdfast.kernel.errors import ContractError
 from holdfast.kernel.schema import Schema

@@ -16,26 +16,22 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.events.contract import (
+from holdfast.events.exact import NOT_FINITE, NUMBER, fixed_point, instant_text
+from holdfast.events.identity import digest_row
+from holdfast.events.reason import Reason, explain
+from holdfast.events.rule import (
     BOUNDS,
     FINITE,
     FIRST_INSTANT,
     LAST_INSTANT,
     LENGTH,
     MISSING,
-    NOT_FINITE,
-    NUMBER,
     ONE_OF,
     PLACES,
     TYPE,
-    Reason,
     Rule,
     RuleTable,
-    explain,
-    fixed_point,
-    instant_text,
 )
-from holdfast.events.identity import digest_row
 from holdfast.kernel.errors import did_you_mean
 
 MAX_ROWS: Final = 1_000

@@ -10,10 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.features.kernels import counting_order
+from holdfast.features import grouping_kernels as kernels
 from holdfast.kernel.errors import ContractError
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+CHUNK_ROWS = 1 << 20
+"""Events whose keys are compared at a time; memory grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,9 @@ def key_codes(keys: Sequence[str], spine: pl.DataFrame, events: pl.DataFrame) ->
     Returns
     -------
     Codes of the spine's rows (n,), codes of the events (m,), and how many codes there are. A key with a null
-    in it, and an event of an entity the spine does not name, have code -1. O(n + m) expected.
+    in it, and an event of an entity the spine does not name, have code -1. Keys are found by a hash and then
+    compared; where two of them share one, as if on purpose, all are numbered by their values.
+    O(n + m) expected.
 
     Raises
     ------
@@ -43,12 +49,51 @@ def key_codes(keys: Sequence[str], spine: pl.DataFrame, events: pl.DataFrame) ->
     """
     if not keys:
         return np.zeros(spine.height, np.int64), np.zeros(events.height, np.int64), 1
-    asked = spine.select(_like(spine[key], events[key]) for key in keys).with_row_index("_row")
-    known = asked.group_by(keys).agg("_row").drop_nulls(list(keys)).with_row_index("_code")
-    codes = np.full(spine.height, -1, np.int64)
+    asked = spine.select(_like(spine[key], events[key]) for key in keys)
+    held = events.select(keys)
+    return _by_hash(asked, held) or _by_value(asked, held)
+
+
+def _by_hash(asked: pl.DataFrame, held: pl.DataFrame) -> tuple[Ints, Ints, int] | None:
+    """Number the rows by a hash of their key; None where two keys have one hash, as no two should."""
+    codes, first, words, numbers = kernels.number_words(*_words(asked))
+    entities = asked[first]
+    entities = pl.concat([entities, entities.clear(1)])  # what code -1 is looked up as: no key
+    if _differ(entities, codes, asked):
+        return None
+    found = np.empty(held.height, np.int64)
+    for start in range(0, held.height, CHUNK_ROWS):
+        some, here = held[start : start + CHUNK_ROWS], found[start : start + CHUNK_ROWS]
+        kernels.find_words(*_words(some), words, numbers, here)
+        if _differ(entities, here, some):
+            return None
+    return codes, found, first.size
+
+
+def _words(keys: pl.DataFrame) -> tuple[Ints, Bools]:
+    """Return the hash of each row, and whether all of its key is there."""
+    missing = np.zeros(keys.height, np.bool_)
+    for column in keys:
+        if column.null_count():
+            missing |= column.is_null().to_numpy()
+    return keys.hash_rows().to_numpy().view(np.int64), ~missing
+
+
+def _differ(entities: pl.DataFrame, codes: Ints, rows: pl.DataFrame) -> bool:
+    """Whether a row has the code of an entity with another key."""
+    place = pl.Series(np.where(codes < 0, entities.height - 1, codes))
+    return any((entities[column.name].gather(place) != column).any() for column in rows)
+
+
+def _by_value(asked: pl.DataFrame, held: pl.DataFrame) -> tuple[Ints, Ints, int]:
+    """Number the rows by the keys themselves, several times as slow."""
+    keys = asked.columns
+    grouped = asked.with_row_index("_row").group_by(keys).agg("_row")
+    known = grouped.drop_nulls(keys).with_row_index("_code")
+    codes = np.full(asked.height, -1, np.int64)
     rows = known["_row"]
     codes[rows.explode().to_numpy()] = np.repeat(np.arange(known.height), rows.list.len().to_numpy())
-    found = events.select(keys).join(known.drop("_row"), on=list(keys), how="left", maintain_order="left")
+    found = held.join(known.drop("_row"), on=keys, how="left", maintain_order="left")
     return codes, found["_code"].cast(pl.Int64).fill_null(-1).to_numpy(), known.height
 
 
@@ -74,25 +119,31 @@ def grouped(codes: Ints, groups: int, *times: Ints) -> Groups:
 
     Notes
     -----
-    A counting sort, O(n + groups), where the rows are in order of their times; else O(n log n).
+    A counting sort, O(n + groups), where the rows are in order of the first time; else O(n log n). Only rows
+    that agree in it are compared by the next ones.
     """
-    if _ascending(times):
-        return Groups(*counting_order(codes, groups))
-    by_time = np.lexsort(times[::-1])
-    order, start = counting_order(codes[by_time], groups)
+    by_time = _by_time(times)
+    if by_time is None:
+        return Groups(*kernels.counting_order(codes, groups))
+    order, start = kernels.counting_order(codes[by_time], groups)
     return Groups(by_time[order], start)
 
 
-def _ascending(times: Sequence[Ints]) -> bool:
-    if times[0].size < 2:
-        return True
-    tied = np.ones(times[0].size - 1, np.bool_)
-    for column in times:
-        before, after = column[:-1], column[1:]
-        if np.any(tied & (after < before)):
-            return False
-        tied &= after == before
-    return True
+def _by_time(times: Sequence[Ints]) -> Ints | None:
+    """Return the order of rows by their times; None where they are in order."""
+    first = times[0]
+    if np.any(first[1:] < first[:-1]):
+        return np.lexsort(times[::-1])
+    same = first[1:] == first[:-1]
+    if len(times) == 1 or not same.any():
+        return None
+    tied = np.zeros(first.size, np.bool_)
+    tied[1:] = same
+    tied[:-1] |= same
+    rows = np.flatnonzero(tied)  # each run of equal times stays where it is
+    order = np.arange(first.size)
+    order[rows] = rows[np.lexsort([column[rows] for column in times[::-1]])]
+    return order
 
 
 def int64_of(column: pl.Series) -> Ints:

@@ -315,33 +315,6 @@ def ascending(keys):
 
 
 # ------------------------------------------------------------------------------------------------- kernels
-@njit(
-    types.Tuple((types.int64[::1], types.int64[::1]))(_ints, types.int64),
-    cache=True,
-    error_model="numpy",
-    nogil=True,
-)
-def counting_order(codes, groups):
-    """Stable order of rows by group code, and where each group starts; codes below 0 are left out.
-
-    O(rows + groups). Returns (order (k,), start (groups + 1,)).
-    """
-    start = np.zeros(groups + 1, np.int64)
-    for i in range(codes.size):
-        if codes[i] >= 0:
-            start[codes[i] + 1] += 1
-    for g in range(groups):
-        start[g + 1] += start[g]
-    at = start[:-1].copy()
-    order = np.empty(start[groups], np.int64)
-    for i in range(codes.size):
-        g = codes[i]
-        if g >= 0:
-            order[at[g]] = i
-            at[g] += 1
-    return order, start
-
-
 @register_jitable
 def enter(c, counts, sketched, register, rank, tally, top, hist):
     """Count one more event of the value numbered c; return 1 if it is the first."""

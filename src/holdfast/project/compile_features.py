@@ -17,6 +17,7 @@ from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.expr import Expr, col, const
 from holdfast.kernel.schema import Column, Schema
 from holdfast.project import definition as d
+from holdfast.project import event, rows
 from holdfast.project.capture import MeasureTerm, Row, Term
 from holdfast.project.compilation import Compilation
 
@@ -28,7 +29,7 @@ def find_source(out: Compilation, spec: d.Project, source: Any, at: str, place: 
     sources = out.project.sources
     if isinstance(source, d.SourceHandle) and source._source in sources:
         return source._source
-    if isinstance(source, type) and issubclass(source, d.Event):
+    if isinstance(source, type) and issubclass(source, event.Event):
         found = [h._source for h in spec.sources if h._event is source]
         if len(found) == 1:
             return found[0] if found[0] in sources else None  # else it was refused, and that is told
@@ -129,7 +130,7 @@ def compile_measure(out: Compilation, name: str, term: MeasureTerm, at: str) -> 
 
 def compile_entity(out: Compilation, spec: Any, at: str) -> Entity | None:
     """Return the entity; one name stands for one key in the whole project."""
-    if not isinstance(spec, d.Entity):
+    if not isinstance(spec, rows.Entity):
         out.report("HF102", f"an hf.Entity(...) is expected, found {spec!r}.", at)
         return None
     key = out.entities.setdefault(spec.name, spec.key)
@@ -193,7 +194,7 @@ def compile_features(out: Compilation, spec: d.Project, handle: d.FeaturesHandle
     for other in handle.inputs:
         if not isinstance(other, d.ViewHandle | d.TableHandle):
             out.report("HF102", f"inputs of features are views and tables, found {other!r}.", at)
-    if isinstance(handle.spine, d.Spine):
+    if isinstance(handle.spine, rows.Spine):
         spine = _grid(out, handle.spine, views, at)
     else:
         spine = find_source(out, spec, handle.spine, at, handle.place)
@@ -247,7 +248,7 @@ def _spine_columns(out: Compilation, spine: str) -> dict[str, Column]:
     return {column.name: column for column in schema.columns}
 
 
-def _grid(out: Compilation, spine: d.Spine, views: Collection[d.ViewHandle], at: str) -> str | None:
+def _grid(out: Compilation, spine: rows.Spine, views: Collection[d.ViewHandle], at: str) -> str | None:
     project = out.project
     source = next((project.views[v._name].source for v in views if v._name in project.views), None)
     if source is None:

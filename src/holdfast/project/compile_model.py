@@ -16,6 +16,7 @@ from holdfast.features.view import FeatureSet
 from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.ids import digest
 from holdfast.project import definition as d
+from holdfast.project import learning
 from holdfast.project.capture import MeasureTerm, Term
 from holdfast.project.compilation import Compilation
 from holdfast.project.compile_features import (
@@ -103,7 +104,7 @@ def _source_of(function: Callable[..., Any]) -> str:
 
 
 def _label(out: Compilation, project: d.Project, spec: Any, at: str) -> Label | None:
-    if not isinstance(spec, d.Label):
+    if not isinstance(spec, learning.Label):
         out.report("HF103", f"label= takes hf.Label(...), found {spec!r}.", at)
         return None
     out.places[at] = spec.place
@@ -121,7 +122,7 @@ def _label(out: Compilation, project: d.Project, spec: Any, at: str) -> Label | 
 
 
 def _window_label(
-    out: Compilation, spec: d.Label, term: MeasureTerm, absent: float | None, at: str
+    out: Compilation, spec: learning.Label, term: MeasureTerm, absent: float | None, at: str
 ) -> Label | None:
     if not term.after:
         out.report(
@@ -159,15 +160,15 @@ def _params(out: Compilation, given: Mapping[str, Any], at: str) -> dict[str, Sc
 def _search(out: Compilation, given: Mapping[str, Any], at: str) -> dict[str, SearchSpace]:
     search: dict[str, SearchSpace] = {}
     for key, space in given.items():
-        if isinstance(space, d.Int | d.Float):
+        if isinstance(space, learning.Int | learning.Float):
             low, high = (out.number(end, f"an end of `{key}`", at) for end in (space.low, space.high))
             if low > high:
                 out.report("HF103", f"search space of `{key}` has low {low:g} above high {high:g}.", at)
             if space.log and low <= 0:
                 out.report("HF103", f"search space of `{key}` is logarithmic and begins at {low:g}.", at)
-            kind: Literal["int", "float"] = "int" if isinstance(space, d.Int) else "float"
+            kind: Literal["int", "float"] = "int" if isinstance(space, learning.Int) else "float"
             search[key] = SearchSpace(kind, low, high, space.log)
-        elif isinstance(space, d.Choice):
+        elif isinstance(space, learning.Choice):
             search[key] = SearchSpace("choice", values=tuple(space.values))
         else:
             message = f"search space of `{key}` is {space!r}; hf.Int, hf.Float or hf.Choice is expected."
@@ -176,7 +177,7 @@ def _search(out: Compilation, given: Mapping[str, Any], at: str) -> dict[str, Se
 
 
 def _split(out: Compilation, given: Any, at: str) -> TimeSplit:
-    spec = out.expect(d.TimeSplit, given, "split=", at) or d.TimeSplit()
+    spec = out.expect(learning.TimeSplit, given, "split=", at) or learning.TimeSplit()
     lengths = (spec.test, spec.validation, spec.gap, spec.train, spec.every)
     found = TimeSplit(*(None if v is None else out.duration(v, f"{at}.split") for v in lengths))
     for name in ("test", "train", "every"):
@@ -186,14 +187,14 @@ def _split(out: Compilation, given: Any, at: str) -> TimeSplit:
 
 
 def _baseline(out: Compilation, given: Any, at: str) -> Baseline:
-    spec = out.expect(d.SeasonalNaive, given, "baseline=", at)
+    spec = out.expect(learning.SeasonalNaive, given, "baseline=", at)
     if spec is None:
         return Baseline("prior")
     return Baseline("seasonal_naive", out.duration(spec.season, f"{at}.baseline"))
 
 
 def _cost(out: Compilation, given: Any, at: str) -> Cost | None:
-    spec = out.expect(d.Cost, given, "cost=", at)
+    spec = out.expect(learning.Cost, given, "cost=", at)
     if spec is None:
         return None
     missed = spec.missed
@@ -206,7 +207,7 @@ def _cost(out: Compilation, given: Any, at: str) -> Cost | None:
 
 
 def _forecast(out: Compilation, given: Any, at: str) -> Forecast | None:
-    spec = out.expect(d.Forecast, given, "forecast=", at)
+    spec = out.expect(learning.Forecast, given, "forecast=", at)
     if spec is None:
         return None
     horizons: tuple[Any, ...] = tuple(spec.horizons)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from holdfast.decisions.release import Canary, Fallback, Guard, Release
 from holdfast.project import definition as d
+from holdfast.project import release, rows
 from holdfast.project.capture import Row
 from holdfast.project.compilation import Compilation
 from holdfast.registry.approval import ApprovalPolicy
@@ -19,8 +20,8 @@ def compile_release(out: Compilation, spec: d.ReleaseSpec) -> None:
     if not out.claim(model, out.project.releases, "release", spec.place):
         return
     at, options = f"releases.{model}", spec.options
-    approval = out.expect(d.Approval, options["approval"], "approval=", at, "HF110")
-    holdout = out.expect(d.Holdout, options["holdout"], "holdout=", at, "HF110")
+    approval = out.expect(release.Approval, options["approval"], "approval=", at, "HF110")
+    holdout = out.expect(release.Holdout, options["holdout"], "holdout=", at, "HF110")
     gates = (_gate(out, limit, f"{at}.gates[{i}]") for i, limit in enumerate(options["gates"]))
     guards = (_guard(out, limit, f"{at}.guards[{i}]") for i, limit in enumerate(options["guards"]))
     steps = (_fallback(out, step, f"{at}.fallback[{i}]") for i, step in enumerate(options["fallback"]))
@@ -37,33 +38,33 @@ def compile_release(out: Compilation, spec: d.ReleaseSpec) -> None:
 
 
 def _gate(out: Compilation, limit: Any, at: str) -> Gate | None:
-    if not isinstance(limit, d.Limit) or limit.kind != "metric":
+    if not isinstance(limit, release.Limit) or limit.kind != "metric":
         message = f"a gate compares hf.metric(...), found {_said(limit)}."
         out.report("HF110", message, at, place=_place(limit))
         return None
     out.places[at] = limit.place
     value, relative, factor = _bound(out, limit, at)
-    to = limit.bound.to if isinstance(limit.bound, d.Reference) else "champion"
+    to = limit.bound.to if isinstance(limit.bound, release.Reference) else "champion"
     return Gate(limit.name, cast(Any, limit.op), value, relative, factor, cast(Any, to))
 
 
 def _guard(out: Compilation, limit: Any, at: str) -> Guard | None:
-    if not isinstance(limit, d.Limit) or limit.kind == "metric":
+    if not isinstance(limit, release.Limit) or limit.kind == "metric":
         kinds = "hf.errors(), hf.p99(), hf.prediction_shift() or hf.kpi(...)"
         message = f"a guard compares {kinds}, found {_said(limit)}."
         out.report("HF110", message, at, place=_place(limit))
         return None
     out.places[at] = limit.place
     value, relative, factor = _bound(out, limit, at)
-    if isinstance(limit.bound, d.Reference) and limit.bound.to != "champion":
+    if isinstance(limit.bound, release.Reference) and limit.bound.to != "champion":
         out.report("HF110", "a guard compares with hf.champion(); no baseline answers requests.", at)
     return Guard(cast(Any, limit.kind), cast(Any, limit.op), value, limit.name, relative, factor)
 
 
-def _bound(out: Compilation, limit: d.Limit, at: str) -> tuple[float, bool, float]:
+def _bound(out: Compilation, limit: release.Limit, at: str) -> tuple[float, bool, float]:
     """Return the bound of a limit: its value or margin, whether it is relative, and its factor."""
     bound = limit.bound
-    if isinstance(bound, d.Reference):
+    if isinstance(bound, release.Reference):
         margin = out.number(bound.margin, "a margin", at, code="HF110")
         return margin, True, out.number(bound.factor, "a factor", at, code="HF110")
     if limit.kind == "p99":
@@ -76,7 +77,7 @@ def _bound(out: Compilation, limit: d.Limit, at: str) -> tuple[float, bool, floa
 
 
 def _bands(out: Compilation, given: Any, at: str) -> Bands | None:
-    spec = out.expect(d.Bands, given, "decision=", at, "HF110")
+    spec = out.expect(release.Bands, given, "decision=", at, "HF110")
     if spec is None:
         return None
     out.places[f"{at}.decision"] = spec.place
@@ -101,19 +102,19 @@ def _bands(out: Compilation, given: Any, at: str) -> Bands | None:
 
 
 def _rollout(out: Compilation, given: Any, at: str) -> Canary | None:
-    spec = out.expect(d.Canary, given, "rollout=", at, "HF110")
+    spec = out.expect(release.Canary, given, "rollout=", at, "HF110")
     if spec is None:
         return None
     path = f"{at}.rollout"
     out.places[path] = spec.place
-    unit = out.expect(d.Entity, spec.unit, "unit=", path, "HF110")
+    unit = out.expect(rows.Entity, spec.unit, "unit=", path, "HF110")
     steps = tuple(out.number(step, "a canary's step", path, code="HF110") for step in spec.steps)
     hold = out.duration(spec.hold, path)
     return None if unit is None else Canary(steps, hold or 0, unit.name)
 
 
 def _fallback(out: Compilation, given: Any, at: str) -> Fallback | None:
-    if not isinstance(given, d.FallbackStep):
+    if not isinstance(given, release.FallbackStep):
         message = f"fallback takes hf.previous(), hf.rules(...) and hf.constant(...), found {given!r}."
         out.report("HF110", message, at)
         return None
@@ -131,11 +132,11 @@ def _fallback(out: Compilation, given: Any, at: str) -> Fallback | None:
 
 def _said(limit: Any) -> str:
     """Return a limit as it was written, or whatever stands in its place."""
-    if not isinstance(limit, d.Limit):
+    if not isinstance(limit, release.Limit):
         return repr(limit)
-    bound = "hf.champion()" if isinstance(limit.bound, d.Reference) else repr(limit.bound)
+    bound = "hf.champion()" if isinstance(limit.bound, release.Reference) else repr(limit.bound)
     return f"hf.{limit.kind}({limit.name!r}) {limit.op} {bound}".replace("('')", "()")
 
 
 def _place(limit: Any) -> str:
-    return limit.place if isinstance(limit, d.Limit) else ""
+    return limit.place if isinstance(limit, release.Limit) else ""

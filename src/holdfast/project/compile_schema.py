@@ -14,7 +14,8 @@ from holdfast.kernel.errors import did_you_mean
 from holdfast.kernel.schema import Column, ColumnType, Role, Schema
 from holdfast.project.compilation import Compilation
 from holdfast.project.compiled import Table
-from holdfast.project.definition import Event, FieldSpec, SourceHandle, TableHandle
+from holdfast.project.definition import SourceHandle, TableHandle
+from holdfast.project.event import Event, FieldSpec
 
 _TYPES: dict[type, ColumnType] = {
     str: "string",

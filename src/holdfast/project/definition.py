@@ -1,167 +1,21 @@
-"""What a user writes: events, a project, its sources, views, features, models and releases.
+"""The project a user writes: its sources, tables, views, features, models and releases.
 
-Everything here only records what was said and where. Nothing is judged before the project is compiled, so
-that all problems can be told at once.
+The words are in `event`, `rows`, `learning` and `release`. All of them only record what was said and where.
+Nothing is judged before the project is compiled, so that all problems can be told at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import field as _dataclass_field
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast.kernel.expr import col
 from holdfast.project.capture import Stream, Term, caller_place
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-# --- events -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSpec:
-    """What was said of one column."""
-
-    role: str = "value"
-    scale: int | None = None
-    ge: float | None = None
-    le: float | None = None
-    max_length: int | None = None
-    one_of: tuple[str, ...] | None = None
-    doc: str = ""
-
-
-def field(
-    *,
-    scale: int | None = None,
-    ge: float | None = None,
-    le: float | None = None,
-    max_length: int | None = None,
-    one_of: Sequence[str] | None = None,
-    doc: str = "",
-) -> Any:
-    """Say more of a column than its type.
-
-    Parameters
-    ----------
-    scale : decimal places; such a column is stored exactly and may be summed
-    ge, le : inclusive bounds in the column's own unit
-    max_length : greatest number of characters of a text
-    one_of : the only texts allowed
-    doc : what it means, for people
-    """
-    return FieldSpec("value", scale, ge, le, max_length, None if one_of is None else tuple(one_of), doc)
-
-
-def event_id(*, content: bool = False, max_length: int | None = None, doc: str = "") -> Any:
-    """Mark the column that identifies an event; a second row with the same id is a duplicate.
-
-    Parameters
-    ----------
-    content
-        The rows come without an id: it is made, a hash of all other columns, so that rows equal in
-        everything are one event. No input has such a column.
-    max_length : greatest number of characters of a text
-    doc : what it means, for people
-    """
-    return FieldSpec("content_id" if content else "event_id", max_length=max_length, doc=doc)
-
-
-def event_time(*, doc: str = "") -> Any:
-    """Mark the column that says when the event happened."""
-    return FieldSpec("event_time", doc=doc)
-
-
-def arrival_time(*, doc: str = "") -> Any:
-    """Mark the column that says when the event was learnt."""
-    return FieldSpec("arrival_time", doc=doc)
-
-
-def supersedes(*, max_length: int | None = None, doc: str = "") -> Any:
-    """Mark the column that names the id of an earlier event which this one corrects, or is missing.
-
-    From the arrival of the correction on the earlier event is not seen any more; what was known before stays
-    known before. Corrections of corrections are legal, and so is one that arrives before its target.
-    """
-    return FieldSpec("supersedes", max_length=max_length, doc=doc)
-
-
-class Event:
-    """Base of a schema: annotated columns of str, int, float, Decimal, bool or datetime.
-
-    A column that may be missing is ``| None``.
-    """
-
-    _holdfast_place: str = ""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._holdfast_place = caller_place()
-
-
-# --- values -------------------------------------------------------------------------------------------
-
-
-class Entity:
-    """A thing that features describe, and the column or columns that identify it.
-
-    Parameters
-    ----------
-    name : such as ``"card"``
-    key : column name, or several
-    """
-
-    def __init__(self, name: str, *, key: str | Sequence[str]) -> None:
-        self.name = name
-        self.key = (key,) if isinstance(key, str) else tuple(key)
-        self.place = caller_place()
-
-
-class Spine:
-    """Rows at regular instants for every combination of entities seen, instead of rows from events.
-
-    Parameters
-    ----------
-    entities : whose combinations form the rows
-    every : distance of the instants, such as ``"1d"``
-    include_zero
-        Keep instants without any event since the one before, from the first event of a combination on: a day
-        without sales is a day of zero sales.
-    """
-
-    def __init__(self, *entities: Entity, every: Any, include_zero: bool = True) -> None:
-        self.entities, self.every, self.include_zero = entities, every, include_zero
-        self.place = caller_place()
-
-
-class Label:
-    """The outcome of a row, fixed at its time plus `horizon` by what had arrived by then.
-
-    Parameters
-    ----------
-    source : where outcomes come from, or an aggregate ``source.column.sum(over="7d", after=True)``
-    key : column shared by the outcome and the row
-    value : expression over the outcome's columns; by default 1 for being there
-    horizon : how long until the outcome is decided; for an aggregate at least its window
-    absent : value where no outcome arrived; without it such rows are left out
-    censored_by : recommendation that prevents the outcome
-    """
-
-    def __init__(
-        self,
-        source: Any,
-        *,
-        key: str | None = None,
-        value: Any = None,
-        horizon: Any = None,
-        absent: float | None = None,
-        censored_by: str | None = None,
-    ) -> None:
-        self.source, self.key, self.value, self.horizon = source, key, value, horizon
-        self.absent, self.censored_by = absent, censored_by
-        self.place = caller_place()
+from holdfast.project.event import Event
+from holdfast.project.learning import Cost, Forecast, Label, SeasonalNaive, TimeSplit
+from holdfast.project.release import Approval, Bands, Canary, FallbackStep, Holdout, Limit
+from holdfast.project.rows import Entity
 
 
 @dataclass(frozen=True)
@@ -171,240 +25,6 @@ class Objectives:
     p99: str | None = None
     rps: float | None = None
     freshness: str | None = None
-
-
-@dataclass(frozen=True)
-class TimeSplit:
-    """Lengths of the parts, counted back from the last row with a label, such as ``TimeSplit(test="10d")``.
-
-    Parameters
-    ----------
-    test, validation : by default 20 % and 10 % of the span; ``validation="0s"`` for none
-    gap : between validation and test; by default the label's horizon
-    train : by default everything before; else rows before it are left out
-    every : the parts begin and end at multiples of it (UTC), such as whole days with ``"1d"``
-    """
-
-    test: Any = None
-    validation: Any = None
-    gap: Any = None
-    train: Any = None
-    every: Any = None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of acting on a good row and of not acting on a bad one (a number, or a column that holds it)."""
-
-    false_alarm: float
-    missed: Any
-    act_on: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
-class Int:
-    """A searched whole number in ``[low, high]``."""
-
-    low: int
-    high: int
-    log: bool = False
-
-
-@dataclass(frozen=True)
-class Float:
-    """A searched number in ``[low, high]``."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A searched value among those given."""
-
-    values: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """How far a model over a `Spine` looks ahead: every row of it becomes one for each horizon.
-
-    A row then has ``at``, its origin; ``horizon``, from 1; and ``target``, the instant at which the step it
-    is about begins, ``at + (horizon - 1) * every``. Its label is that of the step; its features are what was
-    known at the origin, and of tables with ``known_ahead=True`` what was known then of the target.
-
-    Parameters
-    ----------
-    horizons : in steps of the spine, such as ``range(1, 29)``
-    quantiles : asked beside the expected value
-    origins
-        Distance between the origins that are learnt from and tested on, such as ``"3d"``; by default every
-        step of the spine. No multiple of the season, or the model meets each horizon on one weekday only.
-    """
-
-    horizons: Iterable[int]
-    quantiles: Sequence[float] = ()
-    origins: Any = None
-
-
-@dataclass(frozen=True)
-class SeasonalNaive:
-    """Baseline over a `Spine`: the label one season before, as known at the origin.
-
-    The last season that is over at the origin is repeated over all horizons.
-    """
-
-    season: Any
-
-
-# --- release ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The champion's or the baseline's value of the same quantity, times a factor, plus a margin."""
-
-    factor: float = 1.0
-    margin: float = 0.0
-    to: str = "champion"
-
-    def __add__(self, other: float) -> Reference:
-        return Reference(self.factor, self.margin + other, self.to)
-
-    def __sub__(self, other: float) -> Reference:
-        return Reference(self.factor, self.margin - other, self.to)
-
-    def __mul__(self, other: float) -> Reference:
-        return Reference(self.factor * other, self.margin * other, self.to)
-
-    __rmul__ = __mul__
-
-
-def champion() -> Reference:
-    """Stand for the champion's value on the other side of a comparison."""
-    return Reference()
-
-
-def baseline() -> Reference:
-    """Stand for the value of the model's trivial baseline on the other side of a gate."""
-    return Reference(to="baseline")
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A comparison of a quantity with a number or the champion; checked when the project is compiled."""
-
-    kind: str
-    name: str
-    op: str
-    bound: Any
-    place: str
-
-
-class Quantity:
-    """Something measured, waiting to be compared."""
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, kind: str, name: str = "") -> None:
-        self._kind, self._name = kind, name
-
-    def __ge__(self, bound: Any) -> Limit:
-        return Limit(self._kind, self._name, ">=", bound, caller_place())
-
-    def __le__(self, bound: Any) -> Limit:
-        return Limit(self._kind, self._name, "<=", bound, caller_place())
-
-    def __gt__(self, bound: Any) -> Limit:
-        return Limit(self._kind, self._name, ">", bound, caller_place())
-
-    def __lt__(self, bound: Any) -> Limit:
-        return Limit(self._kind, self._name, "<", bound, caller_place())
-
-
-def metric(name: str) -> Quantity:
-    """Stand for a metric of the test part, such as ``average_precision``, in a gate."""
-    return Quantity("metric", name)
-
-
-def errors() -> Quantity:
-    """Stand for the share of failed requests, in a guard."""
-    return Quantity("errors")
-
-
-def p99() -> Quantity:
-    """Stand for the 99th percentile of latency, in a guard."""
-    return Quantity("p99")
-
-
-def prediction_shift() -> Quantity:
-    """Stand for the distance of the score distribution from the champion's, in a guard."""
-    return Quantity("prediction_shift")
-
-
-def kpi(name: str) -> Quantity:
-    """Stand for a business indicator, in a guard."""
-    return Quantity("kpi", name)
-
-
-@dataclass(frozen=True)
-class Approval:
-    """Who must approve a version, and whether its author may."""
-
-    role: str
-    not_author: bool = False
-
-
-class Bands:
-    """Recommendations by lowest score: ``Bands(block=0.9, review=0.6, allow=0.0)``."""
-
-    def __init__(self, **floors: float) -> None:
-        self.floors = floors
-        self.place = caller_place()
-
-
-@dataclass(frozen=True)
-class Holdout:
-    """Random share of rows that the decision does not act upon."""
-
-    share: float
-
-
-class Canary:
-    """Shares of traffic in percent, each held for a while, split by an entity."""
-
-    def __init__(self, steps: Sequence[float], *, hold: Any, unit: Entity) -> None:
-        self.steps, self.hold, self.unit = tuple(steps), hold, unit
-        self.place = caller_place()
-
-
-@dataclass(frozen=True)
-class FallbackStep:
-    """One step of the fallback ladder, as written."""
-
-    kind: str
-    rules: Callable[..., Any] | None = None
-    value: float | None = None
-    place: str = ""
-
-
-def previous() -> FallbackStep:
-    """Answer with the version before."""
-    return FallbackStep("previous", place=caller_place())
-
-
-def rules(function: Callable[..., Any]) -> FallbackStep:
-    """Answer with rules: a function of the features, captured as an expression."""
-    return FallbackStep("rules", rules=function, place=caller_place())
-
-
-def constant(value: float) -> FallbackStep:
-    """Answer with a fixed score."""
-    return FallbackStep("constant", value=value, place=caller_place())
-
-
-# --- project ------------------------------------------------------------------------------------------
 
 
 class SourceHandle(Stream):
@@ -515,15 +135,15 @@ class Project:
 
     name: str
     owner: str = ""
-    people: Mapping[str, Sequence[str]] = _dataclass_field(default_factory=dict)
+    people: Mapping[str, Sequence[str]] = field(default_factory=dict)
     objectives: Objectives | None = None
-    place: str = _dataclass_field(default_factory=caller_place, init=False)
-    sources: list[SourceHandle] = _dataclass_field(default_factory=list, init=False)
-    tables: list[TableHandle] = _dataclass_field(default_factory=list, init=False)
-    views: list[ViewHandle] = _dataclass_field(default_factory=list, init=False)
-    feature_sets: list[FeaturesHandle] = _dataclass_field(default_factory=list, init=False)
-    models: list[ModelHandle] = _dataclass_field(default_factory=list, init=False)
-    releases: list[ReleaseSpec] = _dataclass_field(default_factory=list, init=False)
+    place: str = field(default_factory=caller_place, init=False)
+    sources: list[SourceHandle] = field(default_factory=list, init=False)
+    tables: list[TableHandle] = field(default_factory=list, init=False)
+    views: list[ViewHandle] = field(default_factory=list, init=False)
+    feature_sets: list[FeaturesHandle] = field(default_factory=list, init=False)
+    models: list[ModelHandle] = field(default_factory=list, init=False)
+    releases: list[ReleaseSpec] = field(default_factory=list, init=False)
 
     def source(self, name: str, event: type[Event], *, lateness: Any = "0s", known_after: Any = None) -> Any:
         """Declare a stream or table of events.

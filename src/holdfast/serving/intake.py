@@ -6,8 +6,8 @@ import hashlib
 from collections import OrderedDict
 from typing import Final
 
-from holdfast.events.contract import Reason
 from holdfast.events.journal import REJECTED, Entry, decode_payload, encode_payload
+from holdfast.events.reason import Reason
 from holdfast.events.row import Parsed, Stored
 from holdfast.kernel.errors import Problem
 from holdfast.kernel.time import format_instant

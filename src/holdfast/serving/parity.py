@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.events.contract import empty_table
+from holdfast.events.rule import empty_table
 from holdfast.events.source import ARRIVED, BASIS, BATCH
 from holdfast.features.expression import compile_plan
 from holdfast.features.materialize import (

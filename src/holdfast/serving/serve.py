@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 import msgspec
 import numpy as np
 
-from holdfast.events.contract import Reason
 from holdfast.events.journal import EVENT, FEEDBACK, PREDICTION, Entry, JournalWriter, encode_payload
+from holdfast.events.reason import Reason
 from holdfast.events.row import Stored, json_text, read_row, read_rows
 from holdfast.features.ports import OnlineReader, OnlineSnapshot
 from holdfast.kernel.errors import (

@@ -19,6 +19,7 @@ from tests.applier_world import (
 )
 
 from holdfast.events import apply as module
+from holdfast.events import inbox
 from holdfast.events.journal import EVENT, FEEDBACK, Frame
 from holdfast.events.ports import QUARANTINE
 from holdfast.events.records import Recorder
@@ -305,7 +306,7 @@ def test_schema_that_grew_takes_older_frames(world: World) -> None:
 
 
 def test_step_takes_a_bounded_number_of_frames(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_FRAMES", 3)
+    monkeypatch.setattr(inbox, "MAX_FRAMES", 3)
     world.journal.append([payment(n) for n in range(7)])
 
     with world.applier() as applier:

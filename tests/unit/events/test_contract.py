@@ -8,14 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from holdfast.events.contract import (
-    Reason,
-    check_columns,
-    compile_rules,
-    empty_table,
-    judge,
-    judge_one,
-)
+from holdfast.events.contract import check_columns, judge, judge_one
+from holdfast.events.reason import Reason
+from holdfast.events.rule import compile_rules, empty_table
 from holdfast.events.source import SYSTEM_COLUMNS
 from holdfast.kernel.errors import ContractError
 from holdfast.kernel.ids import fingerprint, from_data, to_data

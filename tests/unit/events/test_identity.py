@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.events.contract import Reason, check_columns, compile_rules, judge, judge_one
+from holdfast.events.contract import check_columns, judge, judge_one
 from holdfast.events.identity import digest_row, digest_rows
+from holdfast.events.reason import Reason
 from holdfast.events.row import Number, RowJudge
+from holdfast.events.rule import compile_rules
 from holdfast.kernel.errors import ContractError
 from holdfast.kernel.schema import Column, Schema
 from holdfast.server.schemas import row_schema

@@ -123,23 +123,9 @@ def test_value_beyond_the_fixed_point_limit_is_refused(run: Any, value: int) -> 
 
 
 def test_read_only_arrays_run_on_the_one_compiled_signature() -> None:
-    codes = np.array([1, 0])
-    codes.flags.writeable = False
-
-    kernels.counting_order(codes, 2)
     run_one(kernels.window_values, [1])
 
-    assert len(kernels.counting_order.signatures) == len(kernels.window_values.signatures) == 1
-
-
-@pytest.mark.parametrize(
-    "run", [kernels.counting_order, kernels.counting_order.py_func], ids=["compiled", "plain"]
-)
-def test_counting_order_is_stable_and_leaves_out_negative_codes(run: Any) -> None:
-    order, start = run(np.array([2, -1, 0, 2, 0]), 3)
-
-    assert order.tolist() == [2, 4, 0, 3]
-    assert start.tolist() == [0, 2, 2, 4]
+    assert len(kernels.window_values.signatures) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 9])

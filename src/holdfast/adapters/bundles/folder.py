@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from holdfast.adapters.durable import sync_folder
 from holdfast.kernel.errors import NotFoundError, RefusedError, UnavailableError, did_you_mean
 from holdfast.training.bundle import bundle_name, check_files
 
@@ -60,13 +61,13 @@ class BundleFolder:
                     file.flush()
                     os.fsync(file.fileno())
             made.chmod(0o755)
-            _sync(made)
+            sync_folder(made)
             try:
                 made.rename(target)
             except OSError:
                 if not os.path.lexists(target):
                     raise
-            _sync(self.root)
+            sync_folder(self.root)
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
@@ -136,11 +137,3 @@ def _read(path: Path, bundle: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:
         return file.read()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

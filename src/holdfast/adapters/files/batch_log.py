@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from holdfast.adapters.files.staging import sync_folder
+from holdfast.adapters.durable import sync_folder
 from holdfast.events.ports import Batch, Load, Logged
 from holdfast.kernel.errors import ConflictError, ContractError, UnavailableError
 from holdfast.kernel.ids import canonical_json, from_data

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from holdfast.adapters.durable import sync_folder
 from holdfast.kernel.errors import DeterminismError, NotFoundError, UnavailableError
 from holdfast.kernel.ids import digest
 
@@ -66,12 +67,3 @@ class StagingFolder:
         for part in self.root.glob("*.part"):
             part.unlink(missing_ok=True)
         return sorted(path.name for path in self.root.iterdir() if _NAME.fullmatch(path.name))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

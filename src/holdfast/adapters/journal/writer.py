@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from holdfast.adapters.durable import sync_folder
 from holdfast.adapters.journal.frames import encode
 from holdfast.events.journal import Durability, Entry
 from holdfast.kernel.errors import ContractError, UnavailableError
@@ -72,7 +73,7 @@ class JournalFileWriter:
                 except (FileExistsError, FileNotFoundError):
                     # Taken; or a reader removed it as left behind before it was locked.
                     continue
-                _sync_folder(self.folder.parent)
+                sync_folder(self.folder.parent)
                 return
         except OSError as error:
             raise self._unavailable(error) from error
@@ -217,11 +218,3 @@ def _base36(number: int) -> str:
         number, digit = divmod(number, 36)
         digits = _DIGITS[digit] + digits
     return digits
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

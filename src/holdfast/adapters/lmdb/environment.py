@@ -16,6 +16,7 @@ from typing import Any
 
 import lmdb
 
+from holdfast.adapters.durable import sync_folder
 from holdfast.kernel.errors import ContractError, HoldfastError, NotFoundError, UnavailableError, UsageError
 
 FORMAT = 1
@@ -272,12 +273,3 @@ def _write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,13 +9,13 @@ import os
 import shutil
 from pathlib import Path
 
+from holdfast.adapters.durable import sync_folder
 from holdfast.adapters.lmdb.environment import (
     BATCH_KEY,
     MAP_BYTES,
     make_environment,
     open_environment,
     release,
-    sync_folder,
     translated,
 )
 from holdfast.adapters.lmdb.generation import LmdbReader, LmdbWriter, hold
