@@ -21,6 +21,7 @@ from deltalake import write_deltalake
 from benchmarks.figures import Figure, peak_memory, report
 from benchmarks.ingest_world import WIDE, Clock, as_text, open_state, wide_payments
 from holdfast.adapters.files.inputs import Files
+from holdfast.adapters.threads import OneThread
 from holdfast.events.ingest import ingest
 
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -33,7 +34,7 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 def ours(path: Path, state: Path) -> None:
     """Ingest the file into a new state."""
     lake, log, staging = open_state(state)
-    done = ingest(WIDE, Files(path), lake=lake, log=log, staging=staging, clock=Clock())
+    done = ingest(WIDE, Files(path), lake=lake, log=log, staging=staging, clock=Clock(), beside=OneThread())
     assert done.adds_up
     assert done.now.stored == done.rows
 

@@ -22,10 +22,10 @@ from holdfast.events.contract import Reason, RuleTable, compile_rules
 from holdfast.events.duplicates import NEW
 from holdfast.events.fate import Judge, Judged, packed, unpacked
 from holdfast.events.handover import HandOver, Outcome
-from holdfast.events.ingest import APP, QUARANTINE_SCHEMA, apply_batch
 from holdfast.events.journal import EVENT, FEEDBACK, KINDS, PREDICTION, REJECTED, Frame, JournalReader
 from holdfast.events.live import digests_by_id
 from holdfast.events.load import take
+from holdfast.events.logged import APP, apply_batch
 from holdfast.events.ports import (
     JOURNAL,
     QUARANTINE,
@@ -40,6 +40,7 @@ from holdfast.events.ports import (
 )
 from holdfast.events.records import Recorder as Recorder
 from holdfast.events.records import records, rejections
+from holdfast.events.refusals import QUARANTINE_SCHEMA
 from holdfast.events.source import Source
 from holdfast.events.statefold import Fold as Fold
 from holdfast.events.statefold import Get as Get

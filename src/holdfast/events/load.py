@@ -10,9 +10,10 @@ import polars as pl
 from holdfast.events.contract import RuleTable, empty_table
 from holdfast.events.duplicates import CLASH, NEW, Memory
 from holdfast.events.handover import Offer
-from holdfast.events.ingest import QUARANTINE_SCHEMA, stored_columns
 from holdfast.events.live import as_json
+from holdfast.events.logged import stored_columns
 from holdfast.events.ports import Batch, Lake, Staging
+from holdfast.events.refusals import QUARANTINE_SCHEMA
 from holdfast.events.source import BATCH, ORIGIN, Source
 from holdfast.kernel.errors import ConflictError
 

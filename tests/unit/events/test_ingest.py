@@ -13,8 +13,10 @@ from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
 from holdfast.events import duplicates as module
-from holdfast.events.ingest import QUARANTINE_SCHEMA, STEPS, Counts, IngestReport, ingest
+from holdfast.events.ingest import STEPS, ingest
 from holdfast.events.ports import QUARANTINE
+from holdfast.events.refusals import QUARANTINE_SCHEMA
+from holdfast.events.report import Counts, IngestReport
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN, Source
 from holdfast.kernel.errors import ConflictError, ContractError, DefinitionError, UnavailableError
 from holdfast.kernel.schema import Column, Schema

@@ -12,6 +12,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from holdfast.adapters.delta.data_file import DataFile, fits, place
 from holdfast.kernel.errors import (
     ConflictError,
     ContractError,
@@ -66,7 +67,14 @@ class DeltaLake:
             return None if handle is None else handle.transaction_version(app)
 
     def append(
-        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        app: str,
+        batch: int,
+        note: Mapping[str, str] | None = None,
+        staged: str | None = None,
     ) -> int:
         """Append rows under (app, batch), creating the table if need be; return a version that holds them."""
         properties = CommitProperties(
@@ -74,6 +82,7 @@ class DeltaLake:
             app_transactions=[Transaction(app, batch)],
             max_commit_retries=0,
         )
+        placed: DataFile | None = None
         for _ in range(ATTEMPTS):
             with self._lock, _translated(table):
                 handle = self._find(table)
@@ -81,7 +90,13 @@ class DeltaLake:
                     applied = handle.transaction_version(app)
                     if applied is not None and applied >= batch:
                         return handle.version()
-                    frame = _fitted(table, frame, _types(handle))
+                    types = _types(handle)
+                    frame = _fitted(table, frame, types)
+                    if self._is_local and len(types) == frame.width and fits(frame):
+                        placed = placed or place(Path(self._place(table)), frame, staged)
+                        if self._commit(table, handle, placed, properties):
+                            return self._open(table).version()
+                        continue
                 if self._write(table, handle, frame, properties):
                     return self._open(table).version()
         raise _contended(table)
@@ -154,6 +169,19 @@ class DeltaLake:
             handle = self._open(table)
             metrics = handle.optimize.compact()
             return int(metrics.get("numFilesRemoved", 0))
+
+    @property
+    def _is_local(self) -> bool:
+        return "://" not in self.root
+
+    def _commit(self, table: str, handle: DeltaTable, placed: DataFile, properties: CommitProperties) -> bool:
+        """Commit a file that lies in the table's folder; return whether the commit was accepted."""
+        try:
+            placed.commit(handle, properties)
+        except CommitFailedError:
+            self._handles.pop(table, None)
+            return False
+        return True
 
     def _write(
         self,
