@@ -34,7 +34,7 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 def ours(path: Path, state: Path) -> None:
     """Ingest the file into a new state."""
     lake, log, staging = open_state(state)
-    done = ingest(WIDE, Files(path), lake=lake, log=log, staging=staging, clock=Clock(), beside=OneThread())
+    done = ingest(WIDE, Files(path), lake=lake, log=log, staging=staging, clock=Clock(), beside=OneThread)
     assert done.adds_up
     assert done.now.stored == done.rows
 

@@ -37,7 +37,7 @@ def run(folder: Path) -> None:
         staging=staging,
         clock=Clock(),
         chunk_rows=CHUNK,
-        beside=OneThread(),
+        beside=OneThread,
     )
     print(done.adds_up, done.rows, flush=True)
 

@@ -52,7 +52,7 @@ def faults(reached):
 print("ready", flush=True)
 report = ingest(Source("payments", schema, known_after=0), Files(place), lake=DeltaLake(state + "/lake"),
                 log=BatchLogFile(state + "/batches.log"), staging=StagingFolder(state + "/staged"),
-                clock=Clock(), chunk_rows=chunk, faults=faults, beside=OneThread())
+                clock=Clock(), chunk_rows=chunk, faults=faults, beside=OneThread)
 print(report.adds_up, report.rows, report.now.rows + report.before.rows, flush=True)
 """
 

@@ -55,9 +55,8 @@ class Wiring:
         """Tables of events, quarantine and prediction records."""
         return DeltaLake(self.settings.lake)
 
-    @property
-    def beside(self) -> OneThread:
-        """Where rows are stored while others are judged."""
+    def thread(self) -> OneThread:
+        """Return a place where work is done beside that of the caller."""
         return OneThread()
 
     @cached_property

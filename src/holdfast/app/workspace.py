@@ -224,7 +224,7 @@ class Workspace:
             fixed_point_bounded=project.fixed_point_columns(source),
             dry_run=dry_run,
             hand_over=wiring.hand_over,
-            beside=wiring.beside,
+            beside=wiring.thread,
         )
 
     def quarantine(self, source: str | None = None, *, limit: int = 20) -> list[dict[str, Any]]:

@@ -8,14 +8,14 @@ was logged and not applied, then goes on behind the last logged row of the same 
 While a worker holds the shard, it is the one who numbers and applies: each staged chunk is handed to it, and
 its answer awaited.
 
-The steps after judging may be done beside the judging of the next chunk, one chunk after another: what was
-judged and not staged when the process dies is judged again. A row is compared with the rows of earlier chunks
-from memory; where the stored row itself is needed, what is being done beside is awaited first.
+While one chunk is judged, the one before may be stored, by all steps and before the next, and the one behind
+be parsed: what was judged and not staged when the process dies is judged again. A row is compared with those
+of earlier chunks from memory; where the stored row itself is needed, the storing is awaited first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -59,7 +59,7 @@ def ingest(
     faults: Callable[[str], None] | None = None,
     hand_over: HandOver | None = None,
     catch_up: Callable[[], int] | None = None,
-    beside: Beside | None = None,
+    beside: Callable[[], Beside] | None = None,
 ) -> IngestReport:
     """Ingest files of history into the lake table of a source.
 
@@ -74,7 +74,9 @@ def ingest(
     catch_up
         What brings the lake up to what was logged, under the lease, and returns how many batches that took;
         by default `apply_logged`, which refuses where received events wait for a worker.
-    beside : where a chunk is stored while the next one is judged; by default, in turn
+    beside
+        Makes a place where a chunk is stored, or the next one parsed, while another is judged; by default
+        they are parsed, judged and stored in turn.
 
     Returns
     -------
@@ -105,7 +107,8 @@ def ingest(
         chunk_rows,
         dry_run,
         faults or (lambda step: None),
-        beside or InTurn(),
+        InTurn() if beside is None else beside(),
+        None if beside is None else beside(),
     )
     files = list(inputs)
     for file in files:
@@ -180,7 +183,8 @@ class _Work:
     chunk_rows: int
     dry_run: bool
     faults: Callable[[str], None]
-    beside: Beside
+    storing: Beside
+    parsing: Beside | None
     number: int = 0
     logged: dict[str, tuple[int, Counts]] = field(default_factory=dict)
     memory: Memory = field(init=False)
@@ -194,12 +198,12 @@ class _Work:
         """Ingest what is left of all files, as the holder of the shard or through the one who is."""
         self.hand_over = hand_over
         self.seen = self.lake.applied(self.source.name, app=APP) or 0
-        self.memory = Memory(self.source, self.lake, self.dry_run, catch_up=self.beside.wait)
+        self.memory = Memory(self.source, self.lake, self.dry_run, catch_up=self.storing.wait)
         self.look_back()
         try:
             done = tuple([self.ingest_file(file) for file in files])
         finally:
-            self.beside.wait()
+            self.storing.wait()
         return IngestReport(self.source.name, done, self.basis, self.dry_run, replayed, self.examples)
 
     def look_back(self) -> None:
@@ -228,13 +232,31 @@ class _Work:
         done, before = self.logged.get(digest, (0, Counts()))
         now, last = Counts(), done
         self.progress.start(file.name, None)
-        for chunk in file.chunks(self.table.given, skip=done, size=self.chunk_rows):
+        for chunk in self._parsed(file.chunks(self.table.given, skip=done, size=self.chunk_rows)):
             now += self._ingest_chunk(file, digest, chunk)
             last = chunk.last
             self.logged[digest] = (last, before + now)
             self.progress.advance(chunk.last - chunk.first)
         self.progress.finish()
         return FileReport(file.name, digest, last, now, before)
+
+    def _parsed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Yield chunks, the next one being parsed meanwhile."""
+        parsing = self.parsing
+        if parsing is None:
+            yield from chunks
+            return
+        parsed: list[Chunk | None] = []
+
+        def parse() -> None:
+            parsed.append(next(chunks, None))
+
+        parsing.do(parse)
+        parsing.wait()
+        while (chunk := parsed.pop()) is not None:
+            parsing.do(parse)
+            yield chunk
+            parsing.wait()
 
     def _ingest_chunk(self, file: Input, digest: str, chunk: Chunk) -> Counts:
         good, refused, counts = self._judge(file, chunk)
@@ -243,7 +265,7 @@ class _Work:
             return counts
         if self.hand_over is not None:
             return self._offer(self.hand_over, digest, chunk, good, refused, counts)
-        self.beside.do(partial(self._store, digest, chunk.first, chunk.last, good, refused, counts))
+        self.storing.do(partial(self._store, digest, chunk.first, chunk.last, good, refused, counts))
         return counts
 
     def _store(
