@@ -26,10 +26,23 @@ NEW, DUPLICATE, CLASH = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """(n,) whether each row is new, a duplicate, or clashes with other content; a sentence for each clash."""
+    """What became of rows.
+
+    Attributes
+    ----------
+    kind : (n,) whether each row is new, a duplicate, or clashes with other content
+    messages : a sentence for each clash
+    keys : (n,) day and hash of the id of each row
+    """
 
     kind: NDArray[np.uint8]
     messages: list[str]
+    keys: pl.DataFrame
+
+    @property
+    def new(self) -> NDArray[np.bool_]:
+        """(n,) whether each row is new."""
+        return np.equal(self.kind, NEW)
 
 
 @dataclass(slots=True)
@@ -82,13 +95,16 @@ class Memory:
         seen = self._seen(keyed)
         if seen.any():
             self._compare_known(self._numbered(rows, keyed).filter(seen), kind, messages)
-        if keyed["_key"].n_unique() < rows.height:
+        inorder = np.sort(keyed["_key"].to_numpy())
+        if (inorder[1:] == inorder[:-1]).any():
             self._compare_within(self._numbered(rows, keyed).filter(pl.Series(kind == NEW)), kind, messages)
-        return Fate(kind, [messages[int(row)] for row in np.flatnonzero(kind == CLASH)])
+        return Fate(kind, [messages[int(row)] for row in np.flatnonzero(kind == CLASH)], keyed)
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Remember rows as stored."""
-        keyed = self._keyed(rows)
+    def add(self, rows: pl.DataFrame, fate: Fate) -> None:
+        """Remember the new ones of rows that were compared, as stored."""
+        keyed = fate.keys
+        if not fate.new.all():
+            rows, keyed = rows.filter(fate.new), keyed.filter(fate.new)
         for day, where in _by_day(keyed):
             self.known.add(day, keyed["_key"].to_numpy()[where])
         if not self.dry_run:

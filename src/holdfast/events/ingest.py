@@ -24,7 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from holdfast.events.contract import RuleTable, check_columns, compile_rules, judge
-from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
+from holdfast.events.duplicates import CLASH, DUPLICATE, Memory
 from holdfast.events.handover import HandOver, Offer
 from holdfast.events.logged import APP, append_batch, apply_logged, stored_columns
 from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Beside, Chunk, Input, Lake, Staging
@@ -361,10 +361,9 @@ class _Work:
             for where, message, raw in zip(clash, fate.messages, raw_rows(chunk, at[clash]), strict=True):
                 column = self.source.schema.event_id.name
                 refusals.add(int(chunk.rows[at[where]]), "HF210", message, column, raw)
+            self.memory.add(good, fate)
             if duplicates or len(clash):
-                new = fate.kind == NEW
-                good, at = good.filter(new), at[new]
-            self.memory.add(good)
+                good, at = good.filter(fate.new), at[fate.new]
         stored = self._with_arrival(good).with_columns(_origins(file.name, chunk.rows[at]))
         for code, words in refusals.first().items():
             self.examples.setdefault(code, words)

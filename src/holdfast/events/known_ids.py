@@ -47,13 +47,14 @@ class KnownIds:
         """Return which of these hashes a known day has."""
         self.days.move_to_end(day)
         found = np.zeros(len(hashes), np.bool_)
-        if runs := self.days[day]:
-            order = np.argsort(hashes)
-            inorder = hashes[order]
-            for run in runs:
-                at = np.searchsorted(run, inorder)
-                at[at == len(run)] = 0
-                found[order] |= run[at] == inorder
+        runs = self.days[day]
+        inorder = np.sort(hashes) if runs else hashes
+        for run in runs:
+            at = np.searchsorted(run, inorder)
+            at[at == len(run)] = 0
+            held = run[at] == inorder
+            if held.any():
+                found |= np.isin(hashes, inorder[held])
         return found
 
     def unknown(self, days: Iterable[int]) -> list[int]:

@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable
-from deltalake.transaction import AddAction
+from deltalake import CommitProperties, DeltaTable, Field, Schema
+from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from holdfast.kernel.time import format_instant, parse_instant
 
 TIME: Final = pl.Datetime("us", "UTC")
-TYPES: Final = frozenset((pl.String(), pl.Int64(), pl.Int32(), pl.Float64(), pl.Boolean(), TIME))
-"""Types that both store in the same way for certain; a frame with another one is left to delta-rs."""
+TYPES: Final[dict[pl.DataType, str]] = {
+    pl.String(): "string",
+    pl.Int64(): "long",
+    pl.Int32(): "integer",
+    pl.Float64(): "double",
+    pl.Boolean(): "boolean",
+    TIME: "timestamp",
+}
+"""Types, as Delta names them, of which files are written here; a frame with another is left to delta-rs."""
 LONGEST_TEXT: Final = 64
 """Characters of a text up to which it stands in the statistics."""
 FIRST: Final = parse_instant("0001-01-01T00:00:00Z")
@@ -40,16 +48,31 @@ class DataFile:
 
     def commit(self, handle: DeltaTable, properties: CommitProperties) -> None:
         """Add the file to the version that the handle holds; the table's columns stay."""
+        handle.create_write_transaction(
+            [self._action()], "append", handle.schema(), commit_properties=properties
+        )
+
+    def create(self, frame: pl.DataFrame, description: str, properties: CommitProperties) -> None:
+        """Make its folder a table of this one file, with the columns of a frame."""
+        create_table_with_add_actions(
+            str(self.path.parent),
+            Schema([Field(name, PrimitiveType(TYPES[kind])) for name, kind in frame.schema.items()]),
+            [self._action()],
+            mode="error",
+            description=description,
+            commit_properties=properties,
+        )
+
+    def _action(self) -> AddAction:
         found = self.path.stat()
-        action = AddAction(
+        return AddAction(
             self.path.name, found.st_size, {}, int(found.st_mtime * 1000), data_change=True, stats=self.stats
         )
-        handle.create_write_transaction([action], "append", handle.schema(), commit_properties=properties)
 
 
 def fits(frame: pl.DataFrame) -> bool:
     """Whether a frame can be written here."""
-    return frame.height > 0 and TYPES.issuperset(frame.dtypes)
+    return frame.height > 0 and all(kind in TYPES for kind in frame.dtypes)
 
 
 def place(folder: Path, frame: pl.DataFrame, staged: str | None) -> DataFile:
@@ -61,6 +84,7 @@ def place(folder: Path, frame: pl.DataFrame, staged: str | None) -> DataFile:
         Path of a Parquet file of these very rows, named by its content. Where the file system can, it gets a
         second name in the folder, the same at each attempt, and nothing is written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     path = None if staged is None else _linked(folder, Path(staged))
     if path is None:
         path = folder / f"part-{uuid.uuid4()}.parquet"
