@@ -107,8 +107,8 @@ def ingest(
         chunk_rows,
         dry_run,
         faults or (lambda step: None),
+        beside,
         InTurn() if beside is None else beside(),
-        None if beside is None else beside(),
     )
     files = list(inputs)
     for file in files:
@@ -183,8 +183,8 @@ class _Work:
     chunk_rows: int
     dry_run: bool
     faults: Callable[[str], None]
+    beside: Callable[[], Beside] | None
     storing: Beside
-    parsing: Beside | None
     number: int = 0
     logged: dict[str, tuple[int, Counts]] = field(default_factory=dict)
     memory: Memory = field(init=False)
@@ -242,10 +242,10 @@ class _Work:
 
     def _parsed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """Yield chunks, the next one being parsed meanwhile."""
-        parsing = self.parsing
-        if parsing is None:
+        if self.beside is None:
             yield from chunks
             return
+        parsing = self.beside()  # one for each file, as a run that is broken off leaves one at work
         parsed: list[Chunk | None] = []
 
         def parse() -> None:
