@@ -1,10 +1,10 @@
 """Ingestion of 10M rows x 8 columns under 10 constraints, beside a plain Polars read and Delta write.
 
-Plain means: nothing judged, nothing compared, no row's origin kept. Both lakes are Delta tables of Parquet with
-Snappy. Ours has four columns more, flushes its rows and its log to disk, and is written chunk by chunk with
-Polars' encoder; the plain one is written by delta-rs, from memory, and flushed by nobody. Each run has a process
-of its own, so the peak of its memory is its own; start-up is not counted. CSV and JSON lines run on a tenth of
-the rows. Run with `python -m benchmarks.bench_ingest`.
+Plain means: nothing judged, nothing compared, no row's origin kept. Both lakes are Delta tables of
+Parquet with Snappy. Ours has four columns more, flushes its rows and its log to disk, and is written
+chunk by chunk with Polars' encoder; the plain one is written by delta-rs, from memory, and flushed by
+nobody. Each run has a process of its own, so the peak of its memory is its own; start-up is not counted.
+CSV and JSON lines run on a tenth of the rows. Run with `python -m benchmarks.bench_ingest`.
 """
 
 import argparse
