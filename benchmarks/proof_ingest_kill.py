@@ -15,8 +15,10 @@ from pathlib import Path
 from benchmarks.figures import report
 from benchmarks.ingest_world import PAYMENTS, Clock, open_state, write_dirty
 from holdfast.adapters.files.inputs import Files
-from holdfast.events.ingest import Counts, ingest
+from holdfast.adapters.threads import OneThread
+from holdfast.events.ingest import ingest
 from holdfast.events.ports import QUARANTINE
+from holdfast.events.report import Counts
 
 ROWS = 300_000
 KILLS = 10
@@ -35,6 +37,7 @@ def run(folder: Path) -> None:
         staging=staging,
         clock=Clock(),
         chunk_rows=CHUNK,
+        beside=OneThread,
     )
     print(done.adds_up, done.rows, flush=True)
 

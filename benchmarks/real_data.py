@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from holdfast.app.workspace import Workspace
-from holdfast.events.ingest import IngestReport
+from holdfast.events.report import IngestReport
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = Path(__file__).resolve().parent / "real"

@@ -12,8 +12,9 @@ import pytest
 from holdfast.adapters.delta import DeltaLake
 from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.staging import StagingFolder
-from holdfast.events.ingest import STEPS, Counts
+from holdfast.events.ingest import STEPS
 from holdfast.events.ports import QUARANTINE
+from holdfast.events.report import Counts
 
 ROWS = 6_000
 CHUNK = 400
@@ -25,6 +26,7 @@ from holdfast.adapters.delta import DeltaLake
 from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
+from holdfast.adapters.threads import OneThread
 from holdfast.events.ingest import ingest
 from holdfast.events.source import Source
 from holdfast.kernel.schema import Column, Schema
@@ -50,7 +52,7 @@ def faults(reached):
 print("ready", flush=True)
 report = ingest(Source("payments", schema, known_after=0), Files(place), lake=DeltaLake(state + "/lake"),
                 log=BatchLogFile(state + "/batches.log"), staging=StagingFolder(state + "/staged"),
-                clock=Clock(), chunk_rows=chunk, faults=faults)
+                clock=Clock(), chunk_rows=chunk, faults=faults, beside=OneThread)
 print(report.adds_up, report.rows, report.now.rows + report.before.rows, flush=True)
 """
 

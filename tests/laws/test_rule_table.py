@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from holdfast.adapters.files.columnar import ParquetInput
 from holdfast.adapters.files.delimited import CsvInput
 from holdfast.adapters.files.jsonlines import JsonLinesInput
+from holdfast.events.cells import _micros_from_text
 from holdfast.events.contract import judge, judge_one
-from holdfast.events.exact import fixed_point
+from holdfast.events.exact import fixed_point, instant_text
 from holdfast.events.rule import compile_rules
+from holdfast.events.usual_times import usual_micros
 from holdfast.kernel.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -227,3 +229,65 @@ def test_time_of_any_offset_is_its_instant(moment: datetime, minutes: int, colon
 
     assert verdict.codes[0] == 0
     assert verdict.stored["at"][0] == moment
+
+
+marks = st.sampled_from(["-", "T", ":", ".", "Z", "0", "9", "+", " ", "\u0664"])
+
+
+@st.composite
+def times_of_one_form(draw: st.DrawFn) -> list[str]:
+    places = draw(st.integers(0, 6))
+    form = "%Y-%m-%dT%H:%M:%S" + (".%f" if places else "")
+    moments = draw(st.lists(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)), min_size=1, max_size=5))
+    found = [
+        moment.strftime(form).rjust(len("0001-01-01T00:00:00.000000"[: 26 if places else 19]), "0")
+        for moment in moments
+    ]
+    found = [text[: 20 + places] + "Z" if places else f"{text}Z" for text in found]
+    if draw(st.booleans()):  # digits anywhere: days, hours and seconds that do not exist
+        row, place = draw(st.integers(0, len(found) - 1)), draw(st.integers(0, len(found[0]) - 1))
+        found[row] = found[row][:place] + draw(marks) + found[row][place + 1 :]
+    return found
+
+
+@given(times_of_one_form())
+def test_times_of_one_form_are_what_they_are_one_by_one(found: list[str]) -> None:
+    expected = [instant_text(text) for text in found]
+
+    values, codes = _micros_from_text(pl.Series(found))
+
+    assert list(zip(values.tolist(), codes.tolist(), strict=True)) == expected
+    usual = usual_micros(pl.Series(found))
+    assert usual is None or usual.tolist() == [value for value, _ in expected]
+    if all(code == 0 and text >= "1" for (_, code), text in zip(expected, found, strict=True)):
+        assert usual is not None or any(mark not in "0123456789-T:.Z" for text in found for mark in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2023-02-29T00:00:00Z",
+        "1900-02-29T00:00:00Z",
+        "2026-04-31T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T00:60:00Z",
+        "2026-01-01T00:00:60Z",
+        "0999-01-01T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z",
+        "2026-01-00T00:00:00Z",
+    ],
+)
+def test_times_that_do_not_exist_or_are_not_usual_are_left_to_others(text: str) -> None:
+    assert usual_micros(pl.Series(["2024-02-29T23:59:59Z", text])) is None
+
+
+def test_usual_times_have_a_leap_day_in_leap_years() -> None:
+    found = [
+        "2024-02-29T23:59:59.5Z",
+        "2000-02-29T00:00:00.0Z",
+        "9999-12-31T23:59:59.9Z",
+        "1000-01-01T00:00:00.1Z",
+    ]
+
+    assert usual_micros(pl.Series(found)).tolist() == [instant_text(text)[0] for text in found]  # type: ignore[union-attr]

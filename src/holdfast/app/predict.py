@@ -12,7 +12,7 @@ import polars as pl
 from holdfast.app.state import settled_in_lake
 from holdfast.app.wire import Wiring
 from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, TARGET, T, event_spine, event_time_of
-from holdfast.events.ingest import apply_logged
+from holdfast.events.logged import apply_logged
 from holdfast.events.source import ARRIVED, Source
 from holdfast.features.view import FeaturePlan
 from holdfast.kernel.errors import NotFoundError, UnavailableError, UsageError

@@ -10,9 +10,9 @@ import polars as pl
 
 from holdfast.app.wire import Wiring
 from holdfast.events.apply import Applier, Get, Recorder
-from holdfast.events.ingest import APP
 from holdfast.events.journal import PREDICTION
 from holdfast.events.live import digests_by_id
+from holdfast.events.logged import APP
 from holdfast.events.ports import QUARANTINE, EventId, History
 from holdfast.features.online import compile_state, fold, load_plan
 from holdfast.features.ports import Blob, OnlineWriter

@@ -19,6 +19,7 @@ from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
+from holdfast.adapters.threads import OneThread
 from holdfast.app.config import read_settings
 from holdfast.events.ports import Input
 from holdfast.events.rule import empty_table
@@ -53,6 +54,10 @@ class Wiring:
     def lake(self) -> DeltaLake:
         """Tables of events, quarantine and prediction records."""
         return DeltaLake(self.settings.lake)
+
+    def thread(self) -> OneThread:
+        """Return a place where work is done beside that of the caller."""
+        return OneThread()
 
     @cached_property
     def snapshots(self) -> DeltaSnapshots:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from holdfast.app.load import find_folder, importable, load_project
 from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
 from holdfast.app.wire import Wiring, does_not_fit
-from holdfast.events.ingest import IngestReport, ingest
+from holdfast.events.ingest import ingest
 from holdfast.events.ports import QUARANTINE
+from holdfast.events.report import IngestReport
 from holdfast.events.source import BATCH
 from holdfast.kernel.errors import (
     DefinitionError,
@@ -223,6 +224,7 @@ class Workspace:
             fixed_point_bounded=project.fixed_point_columns(source),
             dry_run=dry_run,
             hand_over=wiring.hand_over,
+            beside=wiring.thread,
         )
 
     def quarantine(self, source: str | None = None, *, limit: int = 20) -> list[dict[str, Any]]:

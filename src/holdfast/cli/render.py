@@ -15,7 +15,7 @@ from holdfast.kernel.time import format_instant
 if TYPE_CHECKING:
     from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
     from holdfast.app.workspace import Workspace
-    from holdfast.events.ingest import IngestReport
+    from holdfast.events.report import IngestReport
     from holdfast.monitoring.performance import Performance
     from holdfast.project.plan import Action, Change, Plan
     from holdfast.registry.register import Outcome

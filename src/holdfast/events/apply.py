@@ -22,10 +22,10 @@ from holdfast.events.duplicates import NEW
 from holdfast.events.fate import Judge, Judged, packed, unpacked
 from holdfast.events.handover import HandOver
 from holdfast.events.inbox import Group, Inbox, journal_of
-from holdfast.events.ingest import APP, QUARANTINE_SCHEMA
 from holdfast.events.journal import JournalReader
 from holdfast.events.live import digests_by_id
 from holdfast.events.load import Loads
+from holdfast.events.logged import APP
 from holdfast.events.ports import (
     QUARANTINE,
     Batch,
@@ -40,6 +40,7 @@ from holdfast.events.ports import (
 from holdfast.events.reason import Reason
 from holdfast.events.records import Recorder as Recorder
 from holdfast.events.records import records, rejections
+from holdfast.events.refusals import QUARANTINE_SCHEMA
 from holdfast.events.rule import RuleTable, compile_rules
 from holdfast.events.source import Source
 from holdfast.events.statefold import Fold as Fold

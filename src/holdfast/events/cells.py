@@ -30,6 +30,7 @@ from holdfast.events.rule import (
     Rule,
     stored_type,
 )
+from holdfast.events.usual_times import usual_micros
 from holdfast.kernel.schema import ColumnType
 
 
@@ -228,6 +229,9 @@ def _micros_from_typed(cells: pl.Series) -> tuple[NDArray[np.int64], Codes]:
 
 
 def _micros_from_text(cells: pl.Series) -> tuple[NDArray[np.int64], Codes]:
+    all_usual = usual_micros(cells)
+    if all_usual is not None:
+        return all_usual, np.zeros(len(cells), np.uint16)
     usual = cells.str.contains(_USUAL_TIME).fill_null(False)
     known = cells if usual.all() else cells.set(~usual, None)
     whole = known.str.slice(0, 19).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)

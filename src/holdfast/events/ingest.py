@@ -7,201 +7,42 @@ was logged and not applied, then goes on behind the last logged row of the same 
 
 While a worker holds the shard, it is the one who numbers and applies: each staged chunk is handed to it, and
 its answer awaited.
+
+While one chunk is judged, the one before may be stored, by all steps and before the next, and the one behind
+be parsed: what was judged and not staged when the process dies is judged again. A row is compared with those
+of earlier chunks from memory; where the stored row itself is needed, the storing is awaited first.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from functools import partial
 
-import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from holdfast.events.contract import check_columns, judge, python_value
-from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
+from holdfast.events.contract import check_columns, judge
+from holdfast.events.duplicates import CLASH, DUPLICATE, Memory
 from holdfast.events.handover import HandOver, Offer
-from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Chunk, Input, Lake, Staging
+from holdfast.events.logged import APP, append_batch, apply_logged, stored_columns
+from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Beside, Chunk, Input, Lake, Staging
+from holdfast.events.refusals import QUARANTINE_SCHEMA, Refusals, raw_rows
+from holdfast.events.report import Counts, FileReport, IngestReport
 from holdfast.events.rule import RuleTable, compile_rules
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN, Basis, Source
 from holdfast.kernel.errors import (
     ConflictError,
     ContractError,
     DefinitionError,
-    NotFoundError,
     UnavailableError,
 )
 from holdfast.kernel.ports import Clock, NoProgress, Progress
 
-APP = "applier"
-"""Name under which the applier's batches are recorded in the tables of the lake."""
-
 CHUNK_ROWS = 200_000
 STEPS = ("judged", "staged", "logged", "refused", "stored", "removed")
 """Steps of one chunk, in order, as the `faults` argument of `ingest` hears of them."""
-
-QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
-    "source": pl.String(),
-    "code": pl.String(),
-    "reason": pl.String(),
-    "column": pl.String(),
-    "origin": pl.String(),
-    "raw": pl.String(),
-    ARRIVED: pl.Int64(),
-    BATCH: pl.Int64(),
-}
-"""Columns of the quarantine table."""
-
-
-# -------------------------------------------------------------------------------------------------- report
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of rows.
-
-    Attributes
-    ----------
-    quarantined : rows by the code of their reason
-    """
-
-    stored: int = 0
-    duplicates: int = 0
-    quarantined: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def refused(self) -> int:
-        """Number of quarantined rows, all reasons together."""
-        return sum(self.quarantined.values())
-
-    @property
-    def rows(self) -> int:
-        """Number of rows, all together."""
-        return self.stored + self.duplicates + self.refused
-
-    def __add__(self, other: Counts) -> Counts:
-        together = Counter(self.quarantined) + Counter(other.quarantined)
-        return Counts(
-            self.stored + other.stored, self.duplicates + other.duplicates, dict(sorted(together.items()))
-        )
-
-    def as_batch(self) -> dict[str, int]:
-        """Return the counts as a batch records them."""
-        return {"stored": self.stored, "duplicates": self.duplicates, **self.quarantined}
-
-    @staticmethod
-    def of_batch(counts: Mapping[str, int]) -> Counts:
-        """Return the counts of a recorded batch."""
-        refused = {code: n for code, n in counts.items() if code.startswith("HF")}
-        return Counts(counts.get("stored", 0), counts.get("duplicates", 0), refused)
-
-
-@dataclass(frozen=True, slots=True)
-class FileReport:
-    """What became of the rows of one file.
-
-    Attributes
-    ----------
-    digest : content hash
-    rows : rows of the file, counted while it was read
-    now : what this run did
-    before : what earlier runs did with the same content
-    """
-
-    name: str
-    digest: str
-    rows: int
-    now: Counts
-    before: Counts
-
-    @property
-    def adds_up(self) -> bool:
-        """Whether every row of the file is accounted for exactly once."""
-        return self.rows == self.now.rows + self.before.rows
-
-    @property
-    def is_repeat(self) -> bool:
-        """Whether earlier runs had ingested the whole file."""
-        return self.now.rows == 0 and self.before.rows > 0
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What an ingestion did.
-
-    Attributes
-    ----------
-    basis : how arrival times are known
-    replayed : batches that an interrupted run had logged and that this one applied first
-    examples : by the code of a reason, the first row that this run refused for it, in words
-    """
-
-    source: str
-    files: tuple[FileReport, ...]
-    basis: Basis
-    dry_run: bool = False
-    replayed: int = 0
-    examples: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def now(self) -> Counts:
-        """What this run did, all files together."""
-        return sum((file.now for file in self.files), Counts())
-
-    @property
-    def before(self) -> Counts:
-        """What earlier runs did with the same files."""
-        return sum((file.before for file in self.files), Counts())
-
-    @property
-    def rows(self) -> int:
-        """Rows of all files."""
-        return sum(file.rows for file in self.files)
-
-    @property
-    def adds_up(self) -> bool:
-        """Whether every row of every file is accounted for exactly once."""
-        return all(file.adds_up for file in self.files)
-
-    def lines(self) -> Iterator[str]:
-        """Yield the report as lines of text."""
-        if self.replayed:
-            yield f"{self.replayed} batch{'es' * (self.replayed > 1)} of an interrupted run applied first"
-        for file in self.files:
-            yield f"{file.name}  {_words(file, self.dry_run)}"
-        if len(self.files) > 1:
-            yield f"total  {_counted(self.rows, self.now, self.before, self.dry_run)}"
-        for code, n in self.now.quarantined.items():
-            if code in self.examples:
-                yield f"  {code}  {n:,} row{'s' * (n > 1)}, first: {self.examples[code]}"
-
-
-def _words(file: FileReport, dry_run: bool) -> str:
-    if file.is_repeat:
-        return f"{file.rows:,} rows: ingested before, nothing added"
-    return _counted(file.rows, file.now, file.before, dry_run)
-
-
-def _counted(rows: int, now: Counts, before: Counts, dry_run: bool) -> str:
-    would = "would be " if dry_run else ""
-    parts = [
-        f"{now.stored:,} {would}stored",
-        f"{now.duplicates:,} duplicates",
-        f"{now.refused:,} {would}quarantined",
-    ]
-    if now.quarantined:
-        parts[-1] += f" ({', '.join(f'{code} {n:,}' for code, n in now.quarantined.items())})"
-    if before.rows:
-        parts.append(f"{before.rows:,} ingested before")
-    return f"{rows:,} rows: {', '.join(parts)}"
-
-
-# ---------------------------------------------------------------------------------------------------- verb
 
 
 def ingest(
@@ -219,6 +60,7 @@ def ingest(
     faults: Callable[[str], None] | None = None,
     hand_over: HandOver | None = None,
     catch_up: Callable[[], int] | None = None,
+    beside: Callable[[], Beside] | None = None,
 ) -> IngestReport:
     """Ingest files of history into the lake table of a source.
 
@@ -233,6 +75,9 @@ def ingest(
     catch_up
         What brings the lake up to what was logged, under the lease, and returns how many batches that took;
         by default `apply_logged`, which refuses where received events wait for a worker.
+    beside
+        Makes a place where a chunk is stored, or the next one parsed, while another is judged; by default
+        they are parsed, judged and stored in turn.
 
     Returns
     -------
@@ -263,6 +108,8 @@ def ingest(
         chunk_rows,
         dry_run,
         faults or (lambda step: None),
+        beside,
+        InTurn() if beside is None else beside(),
     )
     files = list(inputs)
     for file in files:
@@ -285,83 +132,19 @@ def ingest(
             continue
 
 
+class InTurn:
+    """Does work at once; stands in where nothing is done beside."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Do it."""
+        work()
+
+    def wait(self) -> None:
+        """Do nothing: all is done."""
+
+
 class _WorkerGoneError(Exception):
     """The worker ended before it answered; what it logged is in the batch log."""
-
-
-def stored_columns(table: RuleTable) -> tuple[str, ...]:
-    """Return the columns of a source's lake table, in order."""
-    return (*table.columns, ARRIVED, BASIS, BATCH, ORIGIN)
-
-
-def apply_logged(*, lake: Lake, log: BatchLog, staging: Staging) -> int:
-    """Apply every batch that was logged and not applied; return how many. The lease must be held.
-
-    Raises
-    ------
-    UnavailableError
-        If the staged rows of such a batch are gone, or it is one that only a worker can apply.
-    """
-    applied: dict[str, int] = {}
-    staged = staging.list_names()
-    count = 0
-    logged = log.read()
-    for batch in logged.batches:
-        if batch.number <= logged.settled:
-            continue
-        if batch.journal is not None:
-            raise UnavailableError(
-                f"batch {batch.number} was received live and its worker ended before it was in the lake.",
-                code="HF600",
-                at=batch.input,
-                hint="start the worker once: it first brings the lake up to date",
-            )
-        tables = [
-            (table, name)
-            for table, name in ((QUARANTINE, batch.refused), (batch.source, batch.staged))
-            if name
-        ]
-        for table, _ in tables:
-            if table not in applied:
-                applied[table] = lake.applied(table, app=APP) or 0
-        if all(applied[table] >= batch.number for table, _ in tables):
-            continue
-        try:
-            apply_batch(batch, lake=lake, staging=staging)
-        except NotFoundError as error:
-            raise UnavailableError(
-                f"batch {batch.number} of `{batch.source}` was logged and not applied, and its staged rows "
-                f"{batch.first} to {batch.last} are gone.",
-                code="HF600",
-                hint="restore the staging folder, or the whole state from a backup",
-            ) from error
-        count += 1
-    for name in staged:
-        staging.remove(name)
-    return count
-
-
-def apply_batch(batch: Batch, *, lake: Lake, staging: Staging) -> None:
-    """Append the staged rows of a logged batch: quarantine first, then the source's table."""
-    refused = staging.read(batch.refused) if batch.refused else None
-    accepted = staging.read(batch.staged) if batch.staged else None
-    append_batch(batch, accepted, refused, lake)
-
-
-def append_batch(
-    batch: Batch,
-    accepted: pl.DataFrame | None,
-    refused: pl.DataFrame | None,
-    lake: Lake,
-    faults: Callable[[str], None] = lambda step: None,
-) -> None:
-    """Append the rows of a logged batch, as they were staged."""
-    if refused is not None and refused.height:
-        lake.append(QUARANTINE, refused, app=APP, batch=batch.number)
-    faults("refused")
-    if accepted is not None and accepted.height:
-        lake.append(batch.source, accepted, app=APP, batch=batch.number)
-    faults("stored")
 
 
 def _require_basis(source: Source) -> Basis:
@@ -401,6 +184,8 @@ class _Work:
     chunk_rows: int
     dry_run: bool
     faults: Callable[[str], None]
+    beside: Callable[[], Beside] | None
+    storing: Beside
     number: int = 0
     logged: dict[str, tuple[int, Counts]] = field(default_factory=dict)
     memory: Memory = field(init=False)
@@ -414,9 +199,12 @@ class _Work:
         """Ingest what is left of all files, as the holder of the shard or through the one who is."""
         self.hand_over = hand_over
         self.seen = self.lake.applied(self.source.name, app=APP) or 0
-        self.memory = Memory(self.source, self.lake, self.dry_run)
+        self.memory = Memory(self.source, self.lake, self.dry_run, catch_up=self.storing.wait)
         self.look_back()
-        done = tuple([self.ingest_file(file) for file in files])
+        try:
+            done = tuple([self.ingest_file(file) for file in files])
+        finally:
+            self.storing.wait()
         return IngestReport(self.source.name, done, self.basis, self.dry_run, replayed, self.examples)
 
     def look_back(self) -> None:
@@ -445,13 +233,31 @@ class _Work:
         done, before = self.logged.get(digest, (0, Counts()))
         now, last = Counts(), done
         self.progress.start(file.name, None)
-        for chunk in file.chunks(self.table.given, skip=done, size=self.chunk_rows):
+        for chunk in self._parsed(file.chunks(self.table.given, skip=done, size=self.chunk_rows)):
             now += self._ingest_chunk(file, digest, chunk)
             last = chunk.last
             self.logged[digest] = (last, before + now)
             self.progress.advance(chunk.last - chunk.first)
         self.progress.finish()
         return FileReport(file.name, digest, last, now, before)
+
+    def _parsed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Yield chunks, the next one being parsed meanwhile."""
+        if self.beside is None:
+            yield from chunks
+            return
+        parsing = self.beside()  # one for each file, as a run that is broken off leaves one at work
+        parsed: list[Chunk | None] = []
+
+        def parse() -> None:
+            parsed.append(next(chunks, None))
+
+        parsing.do(parse)
+        parsing.wait()
+        while (chunk := parsed.pop()) is not None:
+            parsing.do(parse)
+            yield chunk
+            parsing.wait()
 
     def _ingest_chunk(self, file: Input, digest: str, chunk: Chunk) -> Counts:
         good, refused, counts = self._judge(file, chunk)
@@ -460,26 +266,38 @@ class _Work:
             return counts
         if self.hand_over is not None:
             return self._offer(self.hand_over, digest, chunk, good, refused, counts)
+        self.storing.do(partial(self._store, digest, chunk.first, chunk.last, good, refused, counts))
+        return counts
+
+    def _store(
+        self,
+        digest: str,
+        first: int,
+        last: int,
+        good: pl.DataFrame,
+        refused: pl.DataFrame,
+        counts: Counts,
+    ) -> None:
+        """Stage, log and apply a judged chunk; chunks come here one after another."""
         batch, good, refused = self._batch(
-            self.staging, self.number + 1, digest, chunk, good, refused, counts
+            self.staging, self.number + 1, digest, (first, last), good, refused, counts
         )
         self.faults("staged")
         self.log.append(batch)
         self.number = batch.number
         self.faults("logged")
-        append_batch(batch, good, refused, self.lake, self.faults)
+        append_batch(batch, good, refused, lake=self.lake, staging=self.staging, faults=self.faults)
         for name in (batch.staged, batch.refused):
             if name:
                 self.staging.remove(name)
         self.faults("removed")
-        return counts
 
     def _batch(
         self,
         staging: Staging,
         number: int,
         digest: str,
-        chunk: Chunk,
+        rows: tuple[int, int],
         good: pl.DataFrame,
         refused: pl.DataFrame,
         counts: Counts,
@@ -492,8 +310,7 @@ class _Work:
             number,
             self.source.name,
             digest,
-            chunk.first,
-            chunk.last,
+            *rows,
             staged=staging.write(good) if good.height else "",
             counts=counts.as_batch(),
             refused=staging.write(refused) if refused.height else "",
@@ -510,7 +327,8 @@ class _Work:
         counts: Counts,
     ) -> Counts:
         """Hand a chunk to the worker and wait until it is in the lake."""
-        batch, _, _ = self._batch(hand_over.staging, 0, digest, chunk, good, refused, counts)
+        rows = (chunk.first, chunk.last)
+        batch, _, _ = self._batch(hand_over.staging, 0, digest, rows, good, refused, counts)
         self.faults("staged")
         outcome = hand_over.submit(Offer(batch, self.seen))
         if outcome is None:
@@ -526,7 +344,7 @@ class _Work:
         """Return accepted rows, refused rows and what became of all."""
         verdict = judge(self.table, chunk.frame, not_text=chunk.not_text)
         bad: NDArray[np.int64] = np.flatnonzero(~verdict.accepted)
-        refusals = _Refusals(self.source.name, file.name, self.clock.now_us())
+        refusals = Refusals(self.source.name, file.name, self.clock.now_us())
         for broken in chunk.broken:
             refusals.add(broken.row, broken.code, broken.message, broken.column, broken.raw)
         for row, reason, raw in zip(bad, verdict.reasons(bad), raw_rows(chunk, bad), strict=True):
@@ -544,10 +362,9 @@ class _Work:
             for where, message, raw in zip(clash, fate.messages, raw_rows(chunk, at[clash]), strict=True):
                 column = self.source.schema.event_id.name
                 refusals.add(int(chunk.rows[at[where]]), "HF210", message, column, raw)
+            self.memory.add(good, fate)
             if duplicates or len(clash):
-                new = fate.kind == NEW
-                good, at = good.filter(new), at[new]
-            self.memory.add(good)
+                good, at = good.filter(fate.new), at[fate.new]
         stored = self._with_arrival(good).with_columns(_origins(file.name, chunk.rows[at]))
         for code, words in refusals.first().items():
             self.examples.setdefault(code, words)
@@ -568,38 +385,6 @@ class _Work:
         )
 
 
-@dataclass(slots=True)
-class _Refusals:
-    """Refused rows of one chunk, on their way to the quarantine."""
-
-    source: str
-    file: str
-    arrived: int
-    found: list[tuple[int, str, str, str, str]] = field(default_factory=list)
-
-    def add(self, row: int, code: str, reason: str, column: str, raw: str) -> None:
-        self.found.append((row, code, reason, column, raw))
-
-    def counts(self) -> dict[str, int]:
-        return dict(sorted(Counter(code for _, code, *_ in self.found).items()))
-
-    def first(self) -> dict[str, str]:
-        """Return by code the first row in words."""
-        return {
-            code: f"{reason} ({self.file}:{row + 1})"
-            for row, code, reason, _, _ in sorted(self.found, reverse=True)
-        }
-
-    def frame(self) -> pl.DataFrame:
-        """Return the rows in the order of their file, without a batch number."""
-        rows = [
-            (self.source, code, reason, column or None, f"{self.file}:{row + 1}", raw, self.arrived)
-            for row, code, reason, column, raw in sorted(self.found)
-        ]
-        schema = {name: kind for name, kind in QUARANTINE_SCHEMA.items() if name != BATCH}
-        return pl.DataFrame(rows, schema=schema, orient="row")
-
-
 def _origins(name: str, rows: NDArray[np.int64]) -> pl.Series:
     numbers = pl.Series(rows + 1, dtype=pl.Int64).cast(pl.String)
     return (
@@ -607,36 +392,3 @@ def _origins(name: str, rows: NDArray[np.int64]) -> pl.Series:
         if len(rows)
         else (pl.Series(ORIGIN, [], dtype=pl.String))
     )
-
-
-def raw_rows(chunk: Chunk, rows: NDArray[np.int64]) -> list[str]:
-    """Return the JSON text of rows as their file held them."""
-    if not len(rows):
-        return []
-    if chunk.lines is not None:
-        return [line.strip() for line in chunk.lines.gather(rows).to_list()]
-    frame = chunk.frame[rows]
-    try:
-        given = frame.to_dicts()
-    except (OverflowError, ValueError):  # a time that Python cannot say stands in one of them
-        columns = frame.get_columns()
-        given = [
-            {column.name: python_value(column, row) for column in columns} for row in range(frame.height)
-        ]
-    return [
-        msgspec.json.encode({name: _jsonable(value) for name, value in row.items()}).decode() for row in given
-    ]
-
-
-def _jsonable(value: Any) -> Any:
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if value - value == 0 else str(value)
-        case datetime() | Decimal():
-            return str(value)
-        case bytes():
-            return value.hex()
-        case _:
-            return str(value)

@@ -10,9 +10,10 @@ import polars as pl
 
 from holdfast.events.duplicates import CLASH, NEW, Memory
 from holdfast.events.handover import HandOver, Offer, Outcome
-from holdfast.events.ingest import APP, QUARANTINE_SCHEMA, apply_batch, stored_columns
 from holdfast.events.live import as_json
+from holdfast.events.logged import APP, apply_batch, stored_columns
 from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Lake, Logged, Staging
+from holdfast.events.refusals import QUARANTINE_SCHEMA
 from holdfast.events.rule import RuleTable, empty_table
 from holdfast.events.source import BATCH, ORIGIN, Source
 from holdfast.kernel.errors import (

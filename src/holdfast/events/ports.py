@@ -118,12 +118,25 @@ class Lake(Protocol):
         ...
 
     def append(
-        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        app: str,
+        batch: int,
+        note: Mapping[str, str] | None = None,
+        staged: str | None = None,
     ) -> int:
         """Append rows under (app, batch), creating the table if need be; return a version that holds them.
 
         New columns of the frame are added to the table; columns it lacks are null; a changed type is refused
         (ContractError).
+
+        Parameters
+        ----------
+        staged
+            Path of a Parquet file of these very rows, named by its content. The lake may keep it under a name
+            of its own instead of writing the rows again; it never changes nor removes it.
         """
         ...
 
@@ -285,6 +298,22 @@ class BatchLog(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """Where work is done beside that of the caller.
+
+    One piece at a time, in the order given; a caller with a further piece waits for the one before, so that
+    at most one is under way. What a piece raises is raised by the next call of `do` or `wait`, once.
+    """
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Begin a piece of work when the one before is done."""
+        ...
+
+    def wait(self) -> None:
+        """Return when nothing is under way."""
+        ...
+
+
 class EventId(NamedTuple):
     """What duplicates are found by: the day of an event, and 16 bytes made of its source and id."""
 
@@ -371,6 +400,10 @@ class Staging(Protocol):
         NotFoundError
             If there is none of that name.
         """
+        ...
+
+    def path(self, name: str) -> str | None:
+        """Return the path of the Parquet file that a staged frame is, or None where it is none."""
         ...
 
     def remove(self, name: str) -> None:

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import polars as pl
 
-from holdfast.events.ingest import stored_columns
 from holdfast.events.live import digests_by_id
+from holdfast.events.logged import stored_columns
 from holdfast.events.ports import Blob, EventId, History, Lake, StateWriter
 from holdfast.events.rule import RuleTable, empty_table
 from holdfast.events.source import BATCH, Source

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from holdfast.events.ingest import APP
+from holdfast.events.logged import APP
 from holdfast.events.ports import QUARANTINE, Lake
 from holdfast.events.source import BATCH
 

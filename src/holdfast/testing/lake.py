@@ -38,7 +38,14 @@ class MemoryLake:
         return done[-1][0] if done else None
 
     def append(
-        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        app: str,
+        batch: int,
+        note: Mapping[str, str] | None = None,
+        staged: str | None = None,
     ) -> int:
         """Append rows under (app, batch), creating the table if need be; return a version that holds them.
 

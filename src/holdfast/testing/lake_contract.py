@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -144,6 +145,17 @@ class LakeContract:
             list(pool.map(work, range(3)))
 
         assert self.numbers(lake) == sorted(app * 10 + batch for app in range(3) for batch in range(1, 5))
+
+    def test_staged_file_may_stand_for_the_rows(self, lake: Lake, tmp_path: Path) -> None:
+        staged = tmp_path / ("0" * 40 + ".parquet")
+        rows(2, 3).select("n", "at", "id").write_parquet(staged)
+        content = staged.read_bytes()
+        for batch, numbers in ((1, (1,)), (2, (2, 3)), (2, (2, 3))):
+            lake.append("t", rows(*numbers), app="a", batch=batch, staged=str(staged) if batch == 2 else None)
+
+        assert staged.read_bytes() == content
+        staged.unlink()
+        assert lake.read("t").sort("n").equals(rows(1, 2, 3))
 
     def test_filter_and_projection_are_independent(self, lake: Lake) -> None:
         for n in range(4):

@@ -1,13 +1,20 @@
 """The lake on Delta Lake fulfils the port's contract, and its own promises."""
 
-from datetime import timedelta
+import errno
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from deltalake import write_deltalake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from holdfast.adapters.delta import DeltaLake
+from holdfast.adapters.delta.data_file import statistics
 from holdfast.kernel.errors import ConflictError, ContractError, NotFoundError, UnavailableError
 from holdfast.testing.lake_contract import START, LakeContract, rows
 
@@ -160,3 +167,112 @@ def test_table_of_a_newer_version_or_another_maker_is_refused(
         DeltaLake(tmp_path).read("visits")
 
     assert refused.value.code == "HF304"
+
+
+# --------------------------------------------------------------------------------------------- data files
+
+KINDS: dict[str, tuple[pl.DataType, st.SearchStrategy[Any]]] = {
+    "text": (pl.String(), st.text(st.characters(exclude_categories=["Cs"]), max_size=80)),
+    "int": (pl.Int64(), st.integers(-(2**63), 2**63 - 1)),
+    "real": (pl.Float64(), st.floats(allow_nan=False)),
+    "flag": (pl.Boolean(), st.booleans()),
+    "time": (
+        pl.Datetime("us", "UTC"),
+        st.datetimes(timezones=st.just(UTC), min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1)),
+    ),
+}
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_filters_through_statistics_find_what_they_find_in_the_rows(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lake = DeltaLake(tmp_path_factory.mktemp("lake"))
+    schema = {name: kind for name, (kind, _) in KINDS.items()}
+    row = st.fixed_dictionaries({name: st.none() | values for name, (_, values) in KINDS.items()})
+    parts = data.draw(st.lists(st.lists(row, min_size=1, max_size=4), min_size=2, max_size=4))
+    for batch, part in enumerate(parts, start=1):
+        lake.append("t", pl.DataFrame(part, schema=schema), app="a", batch=batch)
+    every = pl.DataFrame([row for part in parts for row in part], schema=schema)
+    name = data.draw(st.sampled_from(list(KINDS)))
+    values = [value for value in every[name].to_list() if value is not None] or [data.draw(KINDS[name][1])]
+    bound = pl.lit(data.draw(st.sampled_from(values)), KINDS[name][0])
+    compare = data.draw(st.sampled_from([pl.Expr.eq, pl.Expr.ge, pl.Expr.gt, pl.Expr.le, pl.Expr.lt]))
+
+    found = lake.read("t", where=compare(pl.col(name), bound))
+
+    assert_frame_equal(found, every.filter(compare(pl.col(name), bound)), check_row_order=False)
+
+
+def test_statistics_say_what_the_file_holds() -> None:
+    times = [datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC), None, datetime(1969, 12, 31, tzinfo=UTC)]
+    frame = pl.DataFrame(
+        {
+            "s": ["b", None, "a" * 70],
+            "long": ["b" * 70, "a", None],
+            "i": [2**60, None, -1],
+            "f": [0.0, -1.5, 0.0],
+            "nan": [1.0, float("nan"), None],
+            "b": [True, None, False],
+            "t": times,
+            "none": pl.Series([None] * 3, dtype=pl.String),
+        },
+        schema_overrides={"t": pl.Datetime("us", "UTC")},
+    )
+
+    assert statistics(frame) == {
+        "numRecords": 3,
+        "minValues": {
+            "s": "a" * 64,
+            "long": "a",
+            "i": -1,
+            "f": -1.5,
+            "b": False,
+            "t": "1969-12-31T00:00:00Z",
+        },
+        "maxValues": {"s": "b", "i": 2**60, "f": 0.0, "b": True, "t": "2026-01-01T00:00:00.123456Z"},
+        "nullCount": {"s": 1, "long": 1, "i": 1, "f": 0, "nan": 1, "b": 1, "t": 1, "none": 3},
+    }
+
+
+def test_staged_file_gets_one_more_name_whatever_the_attempts(lake: DeltaLake, tmp_path: Path) -> None:
+    lake.append("t", rows(1), app="a", batch=1)
+    staged = tmp_path / ("a" * 40 + ".parquet")
+    rows(2).write_parquet(staged)
+    os.link(staged, Path(lake.root, "t", f"part-{staged.name}"))  # by a process that died before its commit
+
+    lake.append("t", rows(2), app="a", batch=2, staged=str(staged))
+
+    assert staged.stat().st_nlink == 2
+    assert lake.read("t")["n"].sort().to_list() == [1, 2]
+
+
+def test_staged_file_is_written_again_where_it_cannot_be_linked(
+    lake: DeltaLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.append("t", rows(1), app="a", batch=1)
+    staged = tmp_path / ("a" * 40 + ".parquet")
+    rows(2).write_parquet(staged)
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    lake.append("t", rows(2), app="a", batch=2, staged=str(staged))
+
+    assert staged.stat().st_nlink == 1
+    assert lake.read("t")["n"].sort().to_list() == [1, 2]
+
+
+def test_compaction_joins_files_of_both_writers(lake: DeltaLake) -> None:
+    lake.append("t", rows(1), app="a", batch=1)
+    lake.append("t", rows(2), app="a", batch=2)
+    lake.append("t", rows(3).with_columns(pl.lit("x").alias("extra")), app="a", batch=3)
+    lake.append("t", rows(4), app="a", batch=4)
+
+    replaced = lake.compact("t")
+
+    assert replaced == 4
+    assert lake.read("t").sort("n")["extra"].to_list() == [None, None, "x", None]
+    assert lake.read("t", where=pl.col("n") == 4)["id"].to_list() == ["e-4"]

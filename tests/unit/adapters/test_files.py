@@ -1,6 +1,7 @@
 """Files that are what they say are read whole; files that are not are refused, with what was found."""
 
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from holdfast.adapters.files.jsonlines import JsonLinesInput
 from holdfast.adapters.files.staging import StagingFolder
 from holdfast.events.ports import Batch, Chunk
 from holdfast.kernel.errors import ConflictError, ContractError, DeterminismError, NotFoundError
+from holdfast.kernel.ids import digest
 
 COLUMNS = ("id", "at", "n")
 
@@ -513,6 +515,19 @@ def test_staged_frame_comes_back_until_removed(tmp_path: Path) -> None:
     assert staging.list_names() == []
     with pytest.raises(NotFoundError):
         staging.read(name)
+
+
+def test_staged_frame_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1, None], "b": ["x", "y"]})
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="lz4")
+    name = f"{digest(buffer.getvalue())}.arrow"
+    (tmp_path / name).write_bytes(buffer.getvalue())
+    staging = StagingFolder(tmp_path)
+
+    assert staging.list_names() == [name]
+    assert staging.read(name).equals(frame)
+    assert staging.path(name) is None
 
 
 def test_staged_frame_is_checked_against_its_name(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.app.state import folder_of
 from holdfast.events.entity import Entity
 from holdfast.events.handover import Offer
-from holdfast.events.ingest import stored_columns
 from holdfast.events.journal import EVENT, Entry, encode_payload
+from holdfast.events.logged import stored_columns
 from holdfast.events.ports import Batch
 from holdfast.events.source import Source
 from holdfast.features.backfill import backfill

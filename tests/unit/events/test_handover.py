@@ -15,8 +15,9 @@ from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
 from holdfast.events.handover import Offer
-from holdfast.events.ingest import IngestReport, ingest
+from holdfast.events.ingest import ingest
 from holdfast.events.ports import QUARANTINE, Batch
+from holdfast.events.report import IngestReport
 from holdfast.kernel.errors import ConflictError, UnavailableError
 
 

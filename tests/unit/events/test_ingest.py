@@ -1,7 +1,7 @@
 """Every row of a file is stored, a duplicate, or in quarantine with its reason; and it stays that way."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ from holdfast.adapters.delta import DeltaLake
 from holdfast.adapters.files.batch_log import BatchLogFile
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
+from holdfast.adapters.threads import OneThread
 from holdfast.events import duplicates as module
-from holdfast.events.ingest import QUARANTINE_SCHEMA, STEPS, Counts, IngestReport, ingest
-from holdfast.events.ports import QUARANTINE
+from holdfast.events.ingest import STEPS, ingest
+from holdfast.events.ports import QUARANTINE, Chunk
+from holdfast.events.refusals import QUARANTINE_SCHEMA
+from holdfast.events.report import Counts, IngestReport
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN, Source
 from holdfast.kernel.errors import ConflictError, ContractError, DefinitionError, UnavailableError
 from holdfast.kernel.schema import Column, Schema
@@ -59,7 +62,7 @@ class State:
             log=self.log,
             staging=self.staging,
             clock=FixedClock(),
-            **kwargs,
+            **{"beside": OneThread, **kwargs},
         )
 
     def rows(self, table: str = "payments") -> list[dict[str, Any]]:
@@ -183,9 +186,10 @@ def test_raw_row_of_parquet_is_json(state: State, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("beside", [None, OneThread])
 @pytest.mark.parametrize("chunk_rows", [1, 2, 3, 100])
 def test_duplicates_and_clashes_are_found_whatever_the_chunks(
-    state: State, tmp_path: Path, chunk_rows: int
+    state: State, tmp_path: Path, chunk_rows: int, beside: type[OneThread] | None
 ) -> None:
     path = write(
         tmp_path / "x.csv",
@@ -200,7 +204,7 @@ def test_duplicates_and_clashes_are_found_whatever_the_chunks(
         payment(3),
     )
 
-    report = state.ingest(path, chunk_rows=chunk_rows)
+    report = state.ingest(path, chunk_rows=chunk_rows, beside=beside)
 
     assert state.ids() == ["e-1", "e-2", "e-29", "e-3"]
     assert report.now == Counts(4, 2, {"HF210": 3})
@@ -231,6 +235,85 @@ def test_ids_of_forgotten_days_are_read_again(
     report = state.ingest(write(tmp_path / "x.csv", *lines, *lines), chunk_rows=7)
 
     assert report.now == Counts(30, 30)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_what_is_done_beside_changes_nothing(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {
+            "id": f"e-{n * n % 31}",
+            "at": f"2026-01-{n % 5 + 1:02d}T00:00:00Z",
+            "amount": "1.234" if n % 7 == 0 else str(n % 3),
+            "country": None,
+        }
+        for n in range(60)
+    ]
+    frame = pl.DataFrame(rows, schema_overrides={"country": pl.String})
+    path = tmp_path / f"x.{kind}"
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[kind](path)
+    inturn, beside = State(tmp_path / "a"), State(tmp_path / "b")
+
+    first = inturn.ingest(path, chunk_rows=7, beside=None)
+    second = beside.ingest(path, chunk_rows=7)
+
+    assert second == first
+    assert second.now.duplicates
+    assert set(second.now.quarantined) == {"HF204", "HF210"}
+    assert beside.rows() == inturn.rows()
+    assert beside.rows(QUARANTINE) == inturn.rows(QUARANTINE)
+    assert list(beside.log.entries()) == list(inturn.log.entries())
+
+
+def test_rows_before_damage_are_stored(state: State, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", *map(payment, range(10)))
+
+    class Damaged:
+        name, may_omit = "x.csv", False
+
+        def __init__(self) -> None:
+            (self.input,) = Files(path)
+
+        def columns(self) -> tuple[str, ...]:
+            return self.input.columns()
+
+        def digest(self) -> str:
+            return self.input.digest()
+
+        def chunks(self, columns: Any, *, skip: int, size: int) -> Iterator[Chunk]:
+            for chunk in self.input.chunks(columns, skip=skip, size=size):
+                if chunk.first >= 6:
+                    raise ContractError("x.csv is damaged after row 6.", code="HF200")
+                yield chunk
+
+    with pytest.raises(ContractError, match="damaged after row 6"):
+        ingest(
+            PAYMENTS,
+            [Damaged()],
+            lake=state.lake,
+            log=state.log,
+            staging=state.staging,
+            clock=FixedClock(),
+            chunk_rows=2,
+            beside=OneThread,
+        )
+
+    assert len(state.ids()) == 6
+    assert state.ingest(path).now == Counts(4)
+
+
+def test_stored_rows_are_the_staged_file(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.ingest(write(tmp_path / "x.csv", payment(1)))
+    staged: list[int] = []
+    monkeypatch.setattr(
+        state.staging, "remove", lambda name: staged.append((state.staging.root / name).stat().st_ino)
+    )
+
+    state.ingest(write(tmp_path / "y.csv", payment(2)))
+
+    assert {path.stat().st_ino for path in Path(state.lake.root, "payments").glob("*.parquet")} >= {*staged}
+    assert len(staged) == 1
 
 
 def test_source_without_event_id_keeps_equal_rows(state: State, tmp_path: Path) -> None:

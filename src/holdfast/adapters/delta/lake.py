@@ -12,6 +12,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from holdfast.adapters.delta.data_file import DataFile, fits, place
 from holdfast.kernel.errors import (
     ConflictError,
     ContractError,
@@ -23,6 +24,7 @@ from holdfast.kernel.errors import (
 
 FORMAT = 1
 """Version of the tables that are written, and the newest that is read; it stands in a table's description."""
+DESCRIPTION = f"holdfast lake row, version {FORMAT}"
 _DESCRIPTION = re.compile(r"holdfast lake row, version ([0-9]+)")
 ATTEMPTS = 20
 """Times a commit is tried while others commit too."""
@@ -66,7 +68,14 @@ class DeltaLake:
             return None if handle is None else handle.transaction_version(app)
 
     def append(
-        self, table: str, frame: pl.DataFrame, *, app: str, batch: int, note: Mapping[str, str] | None = None
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        app: str,
+        batch: int,
+        note: Mapping[str, str] | None = None,
+        staged: str | None = None,
     ) -> int:
         """Append rows under (app, batch), creating the table if need be; return a version that holds them."""
         properties = CommitProperties(
@@ -74,15 +83,24 @@ class DeltaLake:
             app_transactions=[Transaction(app, batch)],
             max_commit_retries=0,
         )
+        placed: DataFile | None = None
         for _ in range(ATTEMPTS):
             with self._lock, _translated(table):
                 handle = self._find(table)
+                is_wider = False
                 if handle is not None:
                     applied = handle.transaction_version(app)
                     if applied is not None and applied >= batch:
                         return handle.version()
-                    frame = _fitted(table, frame, _types(handle))
-                if self._write(table, handle, frame, properties):
+                    types = _types(handle)
+                    frame = _fitted(table, frame, types)
+                    is_wider = frame.width > len(types)
+                if is_wider or "://" in self.root or not fits(frame):
+                    accepted = self._write(table, handle, frame, properties)
+                else:
+                    placed = placed or place(Path(self._place(table)), frame, staged)
+                    accepted = self._commit(table, handle, frame, placed, properties)
+                if accepted:
                     return self._open(table).version()
         raise _contended(table)
 
@@ -155,6 +173,22 @@ class DeltaLake:
             metrics = handle.optimize.compact()
             return int(metrics.get("numFilesRemoved", 0))
 
+    def _commit(
+        self,
+        table: str,
+        handle: DeltaTable | None,
+        frame: pl.DataFrame,
+        placed: DataFile,
+        properties: CommitProperties,
+    ) -> bool:
+        """Commit a file of rows that lies in the table's folder; return whether the commit was accepted."""
+        with self._refusable(table, handle) as accepted:
+            if handle is None:
+                placed.create(frame, DESCRIPTION, properties)
+            else:
+                placed.commit(handle, properties)
+        return bool(accepted)
+
     def _write(
         self,
         table: str,
@@ -165,25 +199,31 @@ class DeltaLake:
         replace: bool = False,
     ) -> bool:
         """Commit rows, added to the table or in place of it; return whether the commit was accepted."""
-        try:
+        with self._refusable(table, handle) as accepted:
             write_deltalake(
                 self._place(table) if handle is None else handle,
                 frame,
                 mode="overwrite" if replace else "append",
                 schema_mode="overwrite" if replace else None if handle is None else "merge",
-                description=f"holdfast lake row, version {FORMAT}" if handle is None else None,
+                description=DESCRIPTION if handle is None else None,
                 storage_options=self._options,
                 commit_properties=properties,
             )
+        return bool(accepted)
+
+    @contextmanager
+    def _refusable(self, table: str, handle: DeltaTable | None) -> Iterator[list[bool]]:
+        """Yield what is not empty after a commit that was accepted, and empty after one that was refused."""
+        accepted: list[bool] = []
+        try:
+            yield accepted
+            accepted.append(True)
         except CommitFailedError:
             self._handles.pop(table, None)
-            return False
         except DeltaError as error:
             # Another process made the table first.
-            if handle is None and "already exists" in str(error):
-                return False
-            raise
-        return True
+            if handle is not None or "already exists" not in str(error):
+                raise
 
     def _place(self, table: str) -> str:
         if _TABLE.fullmatch(table) is None:

@@ -145,7 +145,7 @@ class HandOverFolder:
 
     def _clear(self) -> None:
         oldest = time.time() - FORGOTTEN_S
-        left = (self.root.glob("*.done"), self.root.glob("*.part"), self.staging.root.glob("*.arrow"))
+        left = (self.root.glob("*.done"), self.root.glob("*.part"), self.staging.root.glob("*.*"))
         for path in itertools.chain(*left):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:

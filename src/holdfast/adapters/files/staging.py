@@ -13,11 +13,12 @@ from holdfast.adapters.durable import sync_folder
 from holdfast.kernel.errors import DeterminismError, NotFoundError, UnavailableError
 from holdfast.kernel.ids import digest
 
-_NAME = re.compile(r"[0-9a-f]{40}\.arrow")
+_NAME = re.compile(r"[0-9a-f]{40}\.(?:parquet|arrow)")
+"""Arrow files were staged until 0.1; those that a killed process left are still read."""
 
 
 class StagingFolder:
-    """Implements the staging port in one folder, as Arrow files.
+    """Implements the staging port in one folder, as Parquet files.
 
     Parameters
     ----------
@@ -30,9 +31,9 @@ class StagingFolder:
     def write(self, frame: pl.DataFrame) -> str:
         """Store a frame durably under its content's name and return the name."""
         buffer = io.BytesIO()
-        frame.write_ipc(buffer, compression="lz4")
+        frame.write_parquet(buffer, compression="snappy")
         content = buffer.getvalue()
-        name = f"{digest(content)}.arrow"
+        name = f"{digest(content)}.parquet"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             part = self.root / f"{name}.part"
@@ -52,9 +53,13 @@ class StagingFolder:
             content = (self.root / name).read_bytes()
         except FileNotFoundError:
             raise NotFoundError(f"no staged file `{name}`.", at=str(self.root)) from None
-        if f"{digest(content)}.arrow" != name:
+        if digest(content) != Path(name).stem:
             raise DeterminismError(f"staged file `{name}` does not hold what its name says.", code="HF402")
-        return pl.read_ipc(io.BytesIO(content))
+        return (pl.read_ipc if name.endswith(".arrow") else pl.read_parquet)(io.BytesIO(content))
+
+    def path(self, name: str) -> str | None:
+        """Return the path of a staged Parquet file."""
+        return str(self.root / name) if name.endswith(".parquet") else None
 
     def remove(self, name: str) -> None:
         """Forget a staged frame, and parts that were never completed."""

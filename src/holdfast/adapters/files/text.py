@@ -69,7 +69,7 @@ def scan(path: Path, name: str, *, quotes: bool) -> str:
     """
     state = hashlib.blake2b(digest_size=20)
     decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = lines = 0
+    offset = 0
     line_feed = carriage_return = False
     quoted = _Quotes(name) if quotes else None
     try:
@@ -84,18 +84,16 @@ def scan(path: Path, name: str, *, quotes: bool) -> str:
                         where = offset - len(pending) + error.start
                         raise _not_utf8(path, name, where, error.object[error.start]) from None
                 if b"\0" in block:
-                    where = block.index(b"\0")
-                    line = lines + block.count(b"\n", 0, where) + 1
+                    where = offset + block.index(b"\0")
                     raise refuse(
                         name,
-                        f"has a NUL byte at byte {offset + where} (line {line}).",
+                        f"has a NUL byte at byte {where} (line {_line_at(path, where)}).",
                         "the text is perhaps UTF-16, or the end of the file was never written",
                     )
                 if quoted is not None:
-                    quoted.add(block, lines)
+                    quoted.add(block)
                 line_feed = line_feed or b"\n" in block
                 carriage_return = carriage_return or b"\r" in block
-                lines += block.count(b"\n")
                 offset += len(block)
             if decoder.getstate()[0]:
                 where = offset - len(decoder.getstate()[0])
@@ -110,16 +108,21 @@ def scan(path: Path, name: str, *, quotes: bool) -> str:
 
 
 def _not_utf8(path: Path, name: str, where: int, byte: int) -> ContractError:
+    return refuse(
+        name,
+        f"is not UTF-8: byte 0x{byte:02x} at byte {where} (line {_line_at(path, where)}).",
+        "save it as UTF-8; such a byte is often Latin-1 or Windows-1252",
+    )
+
+
+def _line_at(path: Path, where: int) -> int:
+    """Return the 1-based line of a byte."""
     with path.open("rb") as file:
         line, left = 1, where
         while left > 0 and (block := file.read(min(READ_BYTES, left))):
             line += block.count(b"\n")
             left -= len(block)
-    return refuse(
-        name,
-        f"is not UTF-8: byte 0x{byte:02x} at byte {where} (line {line}).",
-        "save it as UTF-8; such a byte is often Latin-1 or Windows-1252",
-    )
+    return line
 
 
 class _Quotes:
@@ -129,14 +132,18 @@ class _Quotes:
         self.name = name
         self.open = False
         self.since = 0
+        self.lines = 0
 
-    def add(self, block: bytes, lines: int) -> None:
-        """Take the next block, which begins after `lines` line ends."""
+    def add(self, block: bytes) -> None:
+        """Take the next block."""
+        lines = self.lines
         if not self.open and b'"' not in block:
+            self.lines += block.count(b"\n")
             return
         view = np.frombuffer(block, np.uint8)
         marks = np.flatnonzero(view == 34)
         ends = np.flatnonzero(view == 10)
+        self.lines += len(ends)
         # A quote at an even position among all quotes opens; it closes at the next one.
         edges = np.concatenate(([0], marks)) if self.open else marks
         at_line = lines + np.searchsorted(ends, edges)
@@ -220,7 +227,7 @@ def blocks(path: Path, *, quotes: bool, offset: int, line: int, skip: int, size:
         file.seek(offset)
         for data, ends in reader.read(file.read, size):
             here = line
-            line += data.count(b"\n")
+            line += data.count(b"\n") if quotes else len(ends)  # without quotes, each ends a record
             block = _without_blanks(Block(data, ends, row, here))
             row += block.height
             if row <= skip or not block.height:
@@ -258,7 +265,9 @@ class _Records:
                 together = np.concatenate(ends)
                 taken = together[:size]
                 cut = int(taken[-1])
-                yield bytes(pending[:cut]), taken
+                with memoryview(pending) as view, view[:cut] as records:
+                    data = bytes(records)
+                yield data, taken
                 del pending[:cut]
                 rest = together[size:] - cut
                 ends, count = ([rest] if len(rest) else []), len(rest)
