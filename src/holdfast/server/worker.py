@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 import uvicorn
 
 from holdfast.app.serve import LiveService
+from holdfast.app.stopping import stop_signals
 from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
@@ -102,7 +102,7 @@ async def serve(options: Options) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     server = _Server(config)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
     # Callers wait in the socket's queue meanwhile: a worker that takes the place of another refuses nobody.
     await _look(service)
