@@ -24,8 +24,11 @@ HERE = Path()
 
 def open_workspace(folder: Path) -> Workspace:
     """Return the workspace of a folder, with a progress bar where a person looks."""
-    from holdfast.app.workspace import Workspace
+    from holdfast.app.warm import compiled_once, said_on_stderr
     from holdfast.cli.progress import make_progress
+
+    with compiled_once(said_on_stderr):
+        from holdfast.app.workspace import Workspace
 
     return Workspace(folder, progress=make_progress())
 

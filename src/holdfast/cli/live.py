@@ -25,17 +25,23 @@ def materialize(folder: Folder = HERE, as_json: Json = False) -> None:
     A running worker does it and goes on applying meanwhile; without one, this command does. It is also the
     way back after damage to the state.
     """
-    from holdfast.app.materialize import materialize_state
+    from holdfast.app.warm import compiled_once, said_on_stderr
     from holdfast.cli import live_render
 
     workspace = _open(folder)
+    with compiled_once(said_on_stderr):
+        from holdfast.app.materialize import materialize_state
+
     _show(materialize_state(workspace.wiring, progress=workspace.progress), as_json, live_render.materialized)
 
 
 @live.command(epilog="Example: holdfast worker")
 def worker(folder: Folder = HERE) -> None:
     """Bring what serving processes accepted into the online state and the lake, until it is stopped."""
-    from holdfast.app.worker import run_worker
+    from holdfast.app.warm import compiled_once, said_on_stderr
+
+    with compiled_once(said_on_stderr):
+        from holdfast.app.worker import run_worker
 
     run_worker(folder)
 
@@ -53,7 +59,10 @@ def up(
     workers: Annotated[int, typer.Option("--workers", help="Serving processes.", min=1)] = 1,
 ) -> None:
     """Run everything on this machine: serving, the worker and a status page. One Ctrl-C stops it all."""
-    from holdfast.app.up import Up
+    from holdfast.app.warm import compiled_once, said_on_stderr
+
+    with compiled_once(said_on_stderr):
+        from holdfast.app.up import Up
 
     raise typer.Exit(Up(folder, host=host, port=port, status_port=status_port, workers=workers).run())
 

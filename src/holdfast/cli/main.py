@@ -364,7 +364,7 @@ def serve(
         int, typer.Option(min=1, max=100_000, help="Open connections of each process; more get 503.")
     ] = 1_000,
 ) -> None:
-    """Answer predictions and accept events over HTTP, until SIGTERM, Ctrl-C or a closed terminal; then drain."""
+    """Answer predictions and accept events over HTTP, until told to stop, as by Ctrl-C; then drain."""
     from holdfast.app.load import find_folder
     from holdfast.kernel.errors import UsageError
     from holdfast.server.supervise import Supervisor

@@ -140,7 +140,8 @@ class _Checks:
         schema = self.project.spine_schema(features)
         for name in features.views:
             view = self.project.views[name]
-            self.keys(view.entity, schema, at)
+            if view.source != features.spine:  # else the view itself has been told
+                self.keys(view.entity, schema, at)
             self.key_types(view.entity, schema, self.project.sources[view.source].schema, at)
         if not features.features:
             self.out.report("HF103", f"`{features.name}` returns no features.", at)

@@ -110,7 +110,7 @@ class Supervisor:
 
     def _start(self, slot: int, listening: socket.socket, shared: Path) -> subprocess.Popen[bytes]:
         options = _options(self, listening.fileno(), slot, shared)
-        command = [sys.executable, "-m", "holdfast.server.worker", options]
+        command = [sys.executable, "-m", "holdfast.server", options]
         # A session of its own: Ctrl-C in a terminal reaches the parent only, which then ends them in order.
         return subprocess.Popen(command, pass_fds=[listening.fileno()], start_new_session=True)
 

@@ -174,7 +174,3 @@ def main() -> None:
     except HoldfastError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(REFUSED)
-
-
-if __name__ == "__main__":
-    main()
