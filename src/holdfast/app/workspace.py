@@ -125,7 +125,11 @@ class Workspace:
         """Return what applying the definition would change."""
         plan = make_plan(self._recorded(), self.project)
         breaking = (c.name for c in plan.changes if c.kind == "source" and c.breaking)
-        return replace(plan, refused=tuple(name for name in breaking if self.wiring.holds_rows(name)))
+        return replace(
+            plan,
+            refused=tuple(name for name in breaking if self.wiring.holds_rows(name)),
+            warnings=tuple(self._compilation[1]),
+        )
 
     def apply(self, *, by: str | None = None) -> Plan:
         """Create or evolve tables, record the definition, and return what was changed.

@@ -159,12 +159,18 @@ def plan(found: Plan) -> str:
     text = _plan(found, ("to add", "to change", "to remove"), "")
     for name in found.refused:
         text += f"\n`holdfast apply` will refuse this: source `{name}` holds rows that do not fit  [HF404]"
-    return text
+    return _warned(text, found)
 
 
 def applied(found: Plan) -> str:
     """Return what was applied."""
-    return _plan(found, ("added", "changed", "removed"), f", recorded as {short(found.after)}")
+    return _warned(
+        _plan(found, ("added", "changed", "removed"), f", recorded as {short(found.after)}"), found
+    )
+
+
+def _warned(text: str, found: Plan) -> str:
+    return "\n\n".join([text, *(f"warning: {problem.render()}" for problem in found.warnings)])
 
 
 def _plan(found: Plan, words: tuple[str, str, str], rest: str) -> str:
