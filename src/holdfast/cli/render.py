@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _SHOWN_FEATURES = 12
 _SHOWN_HORIZONS = (1, 2, 3, 7, 14, 21, 28)
-_UNBOUNDED = 2**63 - 1
 
 
 def to_json(value: Any) -> Any:
@@ -368,8 +367,8 @@ def why(found: Explanation) -> str:
     a, v = found.answer, found.version
     again = "the same" if all(a[n] == x for n, x in found.recomputed.items()) else "DIFFERS"
     known = a["known_batch"][0] if a["known_batch"] else "-"
-    live = a["known_at_us"] == _UNBOUNDED  # what a live answer could see is bounded by its batch alone
-    bound = "" if live else f"known at {format_instant(a['known_at_us'])}, "
+    live = a["known_at_us"] is None
+    bound = "as applied by then: " if live else f"known at {format_instant(a['known_at_us'])}, "
     what = "forecast" if "horizon" in found.request and "target" in found.request else "risk_score"
     lines = [
         f"{v['name']} answered {score_line(a, what)} for {a['prediction_id']}",
@@ -380,10 +379,23 @@ def why(found: Explanation) -> str:
         f"  recomputed  {score_line(found.recomputed, what)}: {again}",
         "",
         _features(found.features),
+        f"  {_margin(found)}",
         "",
         *_lineage(found),
     ]
     return "\n".join(lines)
+
+
+def _margin(found: Explanation) -> str:
+    """Return how the base and what was pushed add up to the score."""
+    score, margin = float(found.recomputed["score"]), found.margin
+    unit, means = "in the model's margin", f"score {number(score)}"
+    if math.isclose(1 / (1 + math.exp(-max(-700.0, min(margin, 700.0)))), score, abs_tol=1e-6):
+        unit = "in log-odds"
+    elif math.isclose(margin, score, rel_tol=1e-6, abs_tol=1e-6):
+        unit = "in units of the score"
+    pushed = margin - found.base
+    return f"base {found.base:+.2f} and all features {pushed:+.2f} make {margin:+.2f} {unit}: {means}"
 
 
 def _features(found: Sequence[FeatureEvidence]) -> str:
