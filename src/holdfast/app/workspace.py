@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -401,18 +401,20 @@ class Workspace:
         Parameters
         ----------
         since, until
-            Of the rows' time; all without both. Of a spine the time is the origin of a forecast, and without
+            Of the rows' time; all without both. `since` also as a duration back from the newest event of the
+            rows' source. Of a spine the time is the origin of a forecast, and without
             both only the last origin is forecast from.
         out : file for all answers of the interval, ``.parquet`` or ``.csv``
         """
-        from holdfast.app.predict import predict_interval, write_answers
+        from holdfast.app.predict import newest_row, predict_interval, write_answers
 
         chosen = self._version(model, version)
+        begin = self._since(since, lambda: newest_row(self.wiring, self.project, chosen))
         report = predict_interval(
             self.wiring,
             self.project,
             chosen,
-            since=_instant(since),
+            since=begin,
             until=_instant(until),
             progress=self.progress,
             dry_run=dry_run,
@@ -438,13 +440,15 @@ class Workspace:
 
         if model is not None:
             self.project.model(model)
-        return check_parity(self.wiring, since=self._since(since), model=model, progress=self.progress)
+        return check_parity(
+            self.wiring, since=self._since(since, lambda: None), model=model, progress=self.progress
+        )
 
     def try_out_parity(self, *, since: str | int | None = None, model: str | None = None) -> list[Trial]:
         """Falsify a scratch copy of recorded predictions; parity must notice each time."""
         from holdfast.app.parity import try_out_parity
 
-        return try_out_parity(self.wiring, since=self._since(since), model=model)
+        return try_out_parity(self.wiring, since=self._since(since, lambda: None), model=model)
 
     def drift(
         self,
@@ -454,19 +458,28 @@ class Workspace:
         until: str | int | None = None,
         version: int | None = None,
     ) -> DriftReport:
-        """Compare what a version was asked with what it was trained on."""
+        """Compare what a version was asked with what it was trained on.
+
+        Parameters
+        ----------
+        since, until : of the rows' time; `since` also as a duration back from the newest row it answered
+        """
         from holdfast.app.drift import measure_drift
+        from holdfast.app.predict import newest_answered
 
         chosen = self._version(model, version)
-        return measure_drift(self.wiring, chosen, since=self._since(since), until=_instant(until))
+        begin = self._since(since, lambda: newest_answered(self.wiring, chosen))
+        return measure_drift(self.wiring, chosen, since=begin, until=_instant(until))
 
-    def _since(self, value: str | int | None) -> int | None:
-        """Return an instant from an instant, or from a duration back from now."""
+    def _since(self, value: str | int | None, newest: Callable[[], int | None]) -> int | None:
+        """Return an instant; a duration is counted back from the newest one, or now where there is none."""
         if isinstance(value, str):
             try:
-                return self.wiring.clock.now_us() - parse_duration(value)
+                length = parse_duration(value)
             except DefinitionError:
-                pass  # then it is an instant
+                return _instant(value)
+            last = newest()
+            return (self.wiring.clock.now_us() if last is None else last) - length
         return _instant(value)
 
     def performance(
@@ -477,11 +490,17 @@ class Workspace:
         until: str | int | None = None,
         version: int | None = None,
     ) -> Performance:
-        """Measure recorded predictions on the outcomes that have matured."""
-        from holdfast.app.predict import measure_performance
+        """Measure recorded predictions on the outcomes that have matured.
+
+        Parameters
+        ----------
+        since, until : of the rows' time; `since` also as a duration back from the newest row it answered
+        """
+        from holdfast.app.predict import measure_performance, newest_answered
 
         chosen = self._version(model, version)
-        interval = {"since": _instant(since), "until": _instant(until)}
+        begin = self._since(since, lambda: newest_answered(self.wiring, chosen))
+        interval = {"since": begin, "until": _instant(until)}
         return measure_performance(self.wiring, self.project, chosen, **interval)
 
 
@@ -510,5 +529,5 @@ def _instant(value: str | int | None) -> int | None:
     try:
         return parse_instant(value, assume_utc=True)
     except ValueError as error:
-        hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC"
+        hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC; --since takes 24h or 7d too"
         raise UsageError(f"{value!r} is no time: {error}.", hint=hint) from None

@@ -19,6 +19,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 By = Annotated[str | None, typer.Option("--by", help="Name recorded as acting; by default the login name.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 Number = Annotated[int, typer.Argument(help="Number of the version.", show_default=False)]
+EventSince = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        help="First event time, such as 2026-03-06, or a duration back from the newest event answered, "
+        "such as 24h; all without it.",
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", help="End of event time, exclusive.")]
 HERE = Path()
 
 

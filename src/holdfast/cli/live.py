@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.common import HERE, By, Folder, Json, Model
+from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Until
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 
@@ -14,7 +14,10 @@ live = typer.Typer()
 
 Since = Annotated[
     str | None,
-    typer.Option("--since", help="A duration back from now, such as 1h, or an instant; all without it."),
+    typer.Option(
+        "--since",
+        help="First time of the answer: an instant, or a duration back from now, such as 1h; all without it.",
+    ),
 ]
 
 
@@ -100,8 +103,8 @@ def parity(
 def drift(
     model: Model,
     folder: Folder = HERE,
-    since: Since = None,
-    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    since: EventSince = None,
+    until: Until = None,
     version: Annotated[
         int | None, typer.Option(help="Version to look at.", show_default="the champion")
     ] = None,

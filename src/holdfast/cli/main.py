@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from holdfast.cli.common import HERE, By, Folder, Json, Model, Number
+from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Number, Until
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 from holdfast.cli.live import live
@@ -283,9 +283,13 @@ def predict(
     model: Model,
     folder: Folder = HERE,
     since: Annotated[
-        str | None, typer.Option(help="First event time or origin, such as 2026-03-06; all without it.")
+        str | None,
+        typer.Option(
+            help="First event time or origin, such as 2026-03-06, or a duration back from the newest event, "
+            "such as 24h; all without it."
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    until: Until = None,
     version: Annotated[int | None, typer.Option(help="Version to use.", show_default="the champion")] = None,
     out: Annotated[
         Path | None,
@@ -332,8 +336,8 @@ def why(
 def performance(
     model: Model,
     folder: Folder = HERE,
-    since: Annotated[str | None, typer.Option(help="First event time; all without it.")] = None,
-    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    since: EventSince = None,
+    until: Until = None,
     version: Annotated[
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.kernel.errors import DefinitionError, HoldfastError, Problem
 from holdfast.kernel.ids import short
-from holdfast.kernel.time import format_instant
+from holdfast.kernel.time import format_duration, format_instant
 
 if TYPE_CHECKING:
     from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
@@ -451,6 +451,22 @@ def _value(value: Any) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
+def _unmeasured(found: Performance) -> list[str]:
+    """Return what is left out of the measured values, and why."""
+    after = format_duration(found.horizon)
+    lines = []
+    if found.waiting:
+        lines.append(f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after its row")
+    if found.censored:
+        lines.append(f"  {count(found.censored, 'row')} not counted: the decision prevented the outcome")
+    if found.late:
+        lines.append(
+            f"  {count(found.late, 'row')} with an outcome that arrived after {after}: late, so not counted; "
+            "the label stays as it was"
+        )
+    return lines
+
+
 def performance(found: Performance, by_day: bool = False) -> str:
     """Return measured beside expected metrics, and the same by day if asked."""
     share = found.positives / found.mature if found.mature else 0.0
@@ -459,8 +475,9 @@ def performance(found: Performance, by_day: bool = False) -> str:
         f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels, "
         f"{share:.2%} positive",
     ]
+    lines += _unmeasured(found)
     if not found.mature:
-        return lines[0] + "\nno label has matured yet"
+        return "\n".join([*lines, "no label has matured yet"])
     rows = [
         (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
         for name, value in found.metrics.items()
