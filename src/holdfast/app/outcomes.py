@@ -14,10 +14,17 @@ from holdfast.training.run import Run
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The append-only history, and the first break of its chain, if any."""
+    """The append-only history, and the first break of its chain, if any.
+
+    Attributes
+    ----------
+    entries : oldest first; where a limit is set, the last ones
+    total : how many there are without a limit
+    """
 
     entries: tuple[Entry, ...]
     broken: Problem | None
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from holdfast.app.alone import alone
 from holdfast.app.load import find_folder
+from holdfast.app.log import SUPERVISED
 from holdfast.app.stopping import Stop, die_of_signals, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.app.worker import worker_status
@@ -170,7 +171,7 @@ class Up:
             # Ctrl-C in a terminal reaches the parent only, which then ends the children in order.
             start_new_session=True,
             preexec_fn=_dies_with(os.getpid()),
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", SUPERVISED: "1"},
         )
         child.started = time.monotonic()
         name = f"lines of {child.name}"

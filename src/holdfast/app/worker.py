@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -23,6 +22,7 @@ import numpy as np
 from holdfast.adapters.delta import DeltaLake
 from holdfast.app.alone import find_up
 from holdfast.app.load import find_folder
+from holdfast.app.log import configure_log
 from holdfast.app.materialize import answer_of, build, remove_old, requests_of
 from holdfast.app.state import applied_project, folder_of, make_applier, wanted_state
 from holdfast.app.stopping import Stop, on_stop
@@ -392,17 +392,6 @@ def run_worker(folder: Path) -> None:
             hint=up.way_out,
         ) from error
     LOGGER.info("stopped; everything accepted and read is in the lake")
-
-
-def configure_log(name: str) -> None:
-    """Log to standard error, one line an event."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-        force=True,
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def worker_status(wiring: Wiring) -> dict[str, Any] | None:

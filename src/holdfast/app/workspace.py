@@ -16,7 +16,7 @@ import getpass
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -305,8 +305,15 @@ class Workspace:
             {name: interval["value"] for name, interval in metrics.items()},
         )
 
-    def history(self, subject: str | None = None) -> History:
-        """Return the history of a subject, or all, with its chain verified from the beginning."""
+    def history(self, subject: str | None = None, *, limit: int | None = None) -> History:
+        """Return the history of a subject, or all, with its chain verified from the beginning.
+
+        Parameters
+        ----------
+        limit : entries to return at most, the newest; all without it
+        """
+        if limit is not None and limit < 1:
+            raise UsageError(f"a limit is at least 1, found {limit}.", at="limit")
         if not self.wiring.has_metadata():
             return History((), None)
         entries = self.wiring.registry.list_entries()
@@ -318,7 +325,7 @@ class Workspace:
                 has=tuple(subjects)[:12],
                 hint=did_you_mean(subject, subjects),
             )
-        return History(shown, verify(entries))
+        return History(shown if limit is None else shown[-limit:], verify(entries), len(shown))
 
     def approve(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
         """Approve a version as a named person, with a reason."""
@@ -349,12 +356,20 @@ class Workspace:
         by: str | None = None,
         reason: str = "deployed by hand",
         challenger: bool = False,
+        lift_bar: bool = False,
     ) -> Outcome:
-        """Make an approved version champion, or challenger; its bundle is verified first."""
+        """Make an approved version champion, or challenger; its bundle is verified first.
+
+        Parameters
+        ----------
+        lift_bar : the version was rolled back, and `reason` says why it may answer again
+        """
+        if lift_bar and challenger:
+            raise UsageError("a bar is lifted by a deployment as champion.", hint="drop `challenger`")
         project = self._applied()
         project.model(model)
         self.wiring.open_version(get_version(self.wiring.registry, model, number))
-        change = set_challenger if challenger else deploy
+        change = set_challenger if challenger else partial(deploy, lift_bar=lift_bar)
         return change(
             self.wiring.registry,
             model,

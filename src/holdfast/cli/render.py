@@ -315,7 +315,7 @@ def models(found: Sequence[ListedVersion]) -> str:
     return table(rows, head=head)
 
 
-def history(found: History, limit: int) -> str:
+def history(found: History) -> str:
     """Return the last entries and the verdict on the chain."""
     rows = [
         (
@@ -326,11 +326,13 @@ def history(found: History, limit: int) -> str:
             e.subject if len(e.subject) < 24 else short(e.subject, 10),
             e.reason,
         )
-        for e in found.entries[-limit:]
+        for e in found.entries
     ]
     text = table(rows, head=("", "when", "who", "what", "subject", "reason"), right=(0,))
     verdict = "chain verified" if found.broken is None else found.broken.render()
-    total = f"{len(found.entries)} entr{'y' if len(found.entries) == 1 else 'ies'}, {verdict}"
+    total = f"{found.total} entr{'y' if found.total == 1 else 'ies'}, {verdict}"
+    if len(found.entries) < found.total:
+        total = f"the last {len(found.entries)} of {total}; --limit {found.total} shows all"
     return f"{text if rows else 'nothing has happened yet'}\n{total}"
 
 

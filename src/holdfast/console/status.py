@@ -15,10 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from holdfast.app.log import configure_log
 from holdfast.app.state import applied_project
 from holdfast.app.stopping import Stop, on_stop
 from holdfast.app.wire import Wiring
-from holdfast.app.worker import configure_log, worker_status
+from holdfast.app.worker import worker_status
 from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.time import format_instant
 

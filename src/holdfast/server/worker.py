@@ -20,6 +20,7 @@ from pathlib import Path
 
 import uvicorn
 
+from holdfast.app.log import configure_log
 from holdfast.app.serve import LiveService
 from holdfast.app.stopping import stop_signals
 from holdfast.events.journal import Durability
@@ -159,13 +160,7 @@ async def _look(service: LiveService) -> None:
 def main() -> None:
     """Run one worker with the options of the first argument."""
     options = Options(**json.loads(sys.argv[1]))
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format=f"%(asctime)s serve-{options.slot} %(levelname)s %(message)s",
-    )
-    for noisy in ("uvicorn.error", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    configure_log(f"serve-{options.slot}", shown_by="serve")
     try:
         import uvloop
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.app.alone import alone, find_up
+from holdfast.app.log import SUPERVISED
 from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port
 from holdfast.app.worker import run_worker
 from holdfast.app.workspace import Workspace
@@ -70,6 +71,17 @@ def test_every_line_of_a_child_names_it(up: Up, lines: list[str]) -> None:
     until(lambda: len(lines) == 2)
 
     assert [line.partition(" ")[2] for line in lines] == ["child  | hello", "child  | world"]
+    assert one.process is not None
+    one.process.wait()
+
+
+def test_children_are_told_that_their_lines_get_a_time(up: Up, lines: list[str]) -> None:
+    one = child(f"import os; print(os.environ[{SUPERVISED!r}])")
+    up._start(one)
+
+    until(lambda: len(lines) == 1)
+
+    assert lines[0].endswith("| 1")
     assert one.process is not None
     one.process.wait()
 

@@ -334,6 +334,12 @@ def test_a_killed_worker_is_replaced_and_its_journal_is_whole(tmp_path: Path) ->
     assert sum(frame.kind == PREDICTION for frame in journalled(folder)) == 2
 
 
+def test_what_answers_is_told_at_level_info(server: Server) -> None:
+    said = [line for line in (server.folder / "serve.log").read_text().splitlines() if "answering:" in line]
+
+    assert " serve-0 INFO answering: fraud@1 (" in said[0]
+
+
 def test_a_terminal_that_closes_ends_serving_in_order(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "shop")
     server = Server(folder)
