@@ -67,7 +67,7 @@ class Everything:
         found: dict[str, list[int]] = {"worker": [], "serve": [], "supervisor": []}
         for pid in _descendants(self.process.pid):
             command = _command(pid)
-            if "holdfast.server.worker" in command:
+            if "holdfast.server" in command:
                 found["serve"].append(pid)
             elif "serve" in command:
                 found["supervisor"].append(pid)

@@ -46,7 +46,15 @@ def python_of(page: str) -> str:
     return "\n\n".join(block.body for block in blocks(page) if block.language == "python")
 
 
-TYPED = {"add-a-feature.md", "ingest-history.md", "join-a-table.md", "read-why.md", "release-by-hand.md"}
+TYPED = {
+    "add-a-feature.md",
+    "ingest-history.md",
+    "join-a-table.md",
+    "read-why.md",
+    "release-by-hand.md",
+    "serve-live.md",
+    "start-with-real-data.md",
+}
 """Pages whose commands are typed below."""
 
 
@@ -119,6 +127,32 @@ def test_version_is_released_by_hand_as_the_page_says(after_first_part):
     assert after_first_part.run("holdfast apply")[0] == 0
 
     after_first_part.run_page("how-to/release-by-hand.md")
+
+
+@pytest.mark.slow
+def test_service_is_run_as_the_page_says(after_first_part):
+    assert after_first_part.run("python traffic.py clock --day 81")[0] == 0
+
+    after_first_part.run_page("how-to/serve-live.md")
+
+
+@pytest.mark.slow
+def test_real_data_are_taken_through_as_the_page_says(terminal):
+    here = terminal()
+
+    here.run_page("how-to/start-with-real-data.md")
+
+    # The page goes on with two columns that leak: what it quotes is what is said then.
+    project = here.folder / "project.py"
+    added = python_of("how-to/start-with-real-data.md")
+    text = project.read_text(encoding="utf-8")
+    end = text.index("    }\n", text.index("def create_features"))
+    project.write_text(text[:end] + added + text[end:], encoding="utf-8")
+    assert here.run("holdfast apply --by ines")[0] == 0
+    status, said = here.run("holdfast train cancellation --seed 7 --by ines --as-of 2017-03-01T00:00:00Z")
+    assert status == 0
+    assert "leak?   required_car_parking_spaces" in said
+    assert "leak?   assigned_room_type" in said
 
 
 @pytest.mark.slow

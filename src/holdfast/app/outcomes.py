@@ -14,10 +14,17 @@ from holdfast.training.run import Run
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The append-only history, and the first break of its chain, if any."""
+    """The append-only history, and the first break of its chain, if any.
+
+    Attributes
+    ----------
+    entries : oldest first; where a limit is set, the last ones
+    total : how many there are without a limit
+    """
 
     entries: tuple[Entry, ...]
     broken: Problem | None
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,13 @@ class Explanation:
 
     Attributes
     ----------
-    answer : id, time, score, decision, step, exposure and runtime as recorded
+    answer
+        Id, time, score, decision, step, exposure and runtime as recorded. `known_at_us` is none for an answer
+        given live: it saw what had been applied by then, the batches up to `known_batch`.
     recomputed : score and decision that the bundle gives today for the features as recorded
     request : stored values of the row
     features : each feature as used, as recomputed, its contribution and meaning
+    base : margin of the model before any feature
     version : number, state, approvals, bundle, author
     run, dataset : the records behind the version
     tables : version of each lake table the dataset was built from
@@ -69,12 +79,18 @@ class Explanation:
     recomputed: dict[str, Any]
     request: dict[str, Any]
     features: tuple[FeatureEvidence, ...]
+    base: float
     version: dict[str, Any]
     run: dict[str, Any]
     dataset: dict[str, Any]
     tables: dict[str, int]
     views: dict[str, str]
     events: dict[str, dict[str, int]]
+
+    @property
+    def margin(self) -> float:
+        """The score as the model adds it up: the base and all contributions, log-odds for a binary model."""
+        return self.base + sum(feature.contribution or 0.0 for feature in self.features)
 
     @property
     def is_equal(self) -> bool:

@@ -61,6 +61,30 @@ def predict_interval(
         )
 
 
+def newest_row(wiring: Wiring, project: CompiledProject, version: ModelVersion) -> int | None:
+    """Return the newest time of the events whose rows a version predicts, None where there is none."""
+    spine = _rows_of(wiring.open_version(version), project)
+    source = spine if isinstance(spine, Source) else spine.source
+    if wiring.lake.version(source.name) is None:
+        return None
+    when = event_time_of(source.schema)
+    newest: Any = wiring.lake.read(source.name, [when])[when].to_physical().max()
+    return None if newest is None else int(newest)
+
+
+def newest_answered(wiring: Wiring, version: ModelVersion) -> int | None:
+    """Return the newest time of the rows that a version has answered, None where there is none."""
+    times = _answered_times(wiring, version)
+    return _ends(times)[1] if len(times) else None
+
+
+def _answered_times(wiring: Wiring, version: ModelVersion) -> pl.Series:
+    if wiring.lake.version(PREDICTIONS) is None:
+        return pl.Series([], dtype=pl.Int64)
+    own = (pl.col("model") == version.model) & (pl.col("version") == version.number)
+    return wiring.lake.read(PREDICTIONS, ["t_us"], where=own)["t_us"]
+
+
 @contextmanager
 def _known_batch(wiring: Wiring, dry_run: bool) -> Iterator[int]:
     """Give the last batch whose rows may be seen; nobody adds rows to it or to one before."""
@@ -187,10 +211,7 @@ def write_answers(wiring: Wiring, version: ModelVersion, report: PredictReport, 
 
 def _nothing_answered(wiring: Wiring, version: ModelVersion, *, bounded: bool) -> NotFoundError:
     """Return why there is nothing to measure: the version answered nothing yet, or at another time."""
-    times = pl.Series([], dtype=pl.Int64)
-    if wiring.lake.version(PREDICTIONS) is not None:
-        own = (pl.col("model") == version.model) & (pl.col("version") == version.number)
-        times = wiring.lake.read(PREDICTIONS, ["t_us"], where=own)["t_us"]
+    times = _answered_times(wiring, version)
     if not len(times) or not bounded:
         return NotFoundError(
             f"{version.name} has answered nothing yet.",

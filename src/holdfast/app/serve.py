@@ -157,7 +157,10 @@ class LiveService:
             for route in change.routes.values()
             if route.champion is not None
         )
-        self._say(f"answering: {answering or 'nothing'}" + "".join(f"; {why}" for why in change.waiting))
+        level = logging.WARNING if change.waiting or not answering else logging.INFO
+        self._say(
+            f"answering: {answering or 'nothing'}" + "".join(f"; {why}" for why in change.waiting), level
+        )
         if first:
             gc.collect()
             gc.freeze()
@@ -350,10 +353,10 @@ class LiveService:
             del self._loaded[next(iter(self._loaded))]
         return LiveModel.of(version.number, loaded.bundle, loaded.predictor, state)
 
-    def _say(self, words: str) -> None:
+    def _say(self, words: str, level: int = logging.WARNING) -> None:
         """Log once what is said again and again."""
         if words != self._said:
-            LOGGER.warning(words)
+            LOGGER.log(level, words)
             self._said = words
 
 

@@ -21,7 +21,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from holdfast.app.alone import alone
 from holdfast.app.load import find_folder
+from holdfast.app.log import SUPERVISED
+from holdfast.app.stopping import Stop, die_of_signals, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.app.worker import worker_status
 from holdfast.kernel.errors import UsageError
@@ -81,31 +84,36 @@ class Up:
     status_port: int = 0
     workers: int = 1
     write: Callable[[str], None] | None = None
-    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _stopping: Stop = field(default_factory=Stop, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def run(self) -> int:
-        """Run until SIGINT or SIGTERM; return the exit status.
+        """Run until asked to stop; return the exit status.
 
         Raises
         ------
+        ConflictError
+            If another process does this for the project already (HF303).
         UsageError
             If a port is taken.
         """
         folder = find_folder(Path(self.folder))
-        self.port = free_port(self.host, self.port, "--port")
-        self.status_port = free_port(self.host, self.status_port, "--status-port")
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        children = self._children(folder)
+        with alone(folder) as tell:
+            self.port = free_port(self.host, self.port, "--port")
+            self.status_port = free_port(self.host, self.status_port, "--status-port")
+            tell(self._addresses())
+            with on_stop(self._stopping.set):
+                return self._supervise(self._children(folder))
+
+    def _supervise(self, children: list[Child]) -> int:
         try:
             for child in children:
                 self._start(child)
                 self._await(child)
             if not self._stopping.is_set():
-                self.say("up", f"ready: predictions at http://{self.host}:{self.port}")
-                self.say(
-                    "up", f"status page at http://{self.host}:{self.status_port}; Ctrl-C stops everything"
-                )
+                service, page = self._addresses()
+                self.say("up", f"ready: predictions at {service}")
+                self.say("up", f"status page at {page}; Ctrl-C stops everything")
             while not self._stopping.wait(_TICK_S):
                 for child in children:
                     self._look_after(child)
@@ -114,10 +122,11 @@ class Up:
             return 1
         finally:
             self._end(children)
-            for number, handler in before.items():
-                signal.signal(number, handler)
         self.say("up", "stopped")
         return 0
+
+    def _addresses(self) -> tuple[str, str]:
+        return f"http://{self.host}:{self.port}", f"http://{self.host}:{self.status_port}"
 
     def say(self, name: str, line: str) -> None:
         """Write one line of one process."""
@@ -125,7 +134,9 @@ class Up:
         with self._lock:
             if self.write is not None:
                 self.write(text)
-            else:
+                return
+            # A terminal that was closed takes no lines any more; what runs is drained all the same.
+            with contextlib.suppress(OSError):
                 print(text, file=sys.stderr, flush=True)
 
     # --- children -------------------------------------------------------------------------------------
@@ -160,7 +171,7 @@ class Up:
             # Ctrl-C in a terminal reaches the parent only, which then ends the children in order.
             start_new_session=True,
             preexec_fn=_dies_with(os.getpid()),
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", SUPERVISED: "1"},
         )
         child.started = time.monotonic()
         name = f"lines of {child.name}"
@@ -211,9 +222,6 @@ class Up:
         child.wait_s = FIRST_WAIT_S if lived > HEALTHY_S else min(2 * child.wait_s, LONGEST_WAIT_S)
         self.say("up", f"{child.name} ended with status {status}; it starts again in {child.wait_s:.1f} s")
         child.process, child.again_at = None, now + child.wait_s
-
-    def _stop(self, _number: int, _frame: object) -> None:
-        self._stopping.set()
 
     def _end(self, children: list[Child]) -> None:
         """End serving first, so that the worker applies everything that was accepted."""
@@ -295,6 +303,7 @@ def _dies_with(parent: int) -> Callable[[], None] | None:
     libc = ctypes.CDLL(None)
 
     def set_signal() -> None:
+        die_of_signals()
         libc.prctl(_DEATH_SIGNAL, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(0)

@@ -18,6 +18,7 @@ from holdfast.kernel.ids import short, to_data
 from holdfast.kernel.schema import Schema
 from holdfast.registry.lookup import get_run, get_version
 from holdfast.serving.explain import explain
+from holdfast.serving.frames import BOUNDED_BY_BATCH
 from holdfast.serving.ports import PREDICTIONS
 from holdfast.serving.record import PredictionRecord, from_row, stored_value
 
@@ -111,11 +112,15 @@ def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = 
     snapshot = wiring.snapshots.load(version.dataset).recipe
     run = get_run(registry, version.run).payload
     approvals = registry.list_approvals(record.model, record.version)
+    answer = _fields(record, _ANSWER)
+    if record.known_at_us == BOUNDED_BY_BATCH:
+        answer["known_at_us"] = None
     return Explanation(
-        answer=_fields(record, _ANSWER),
+        answer=answer,
         recomputed={"score": evidence.score, "decision": evidence.decision},
         request=_in_units(record.request, bundle.plan.schema),
         features=evidence.features,
+        base=evidence.base,
         version={
             **_fields(version, ("name", "state", "author", "bundle", "created_us")),
             "approvals": [to_data(approval) for approval in approvals],

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -22,9 +20,12 @@ from typing import Any
 import numpy as np
 
 from holdfast.adapters.delta import DeltaLake
+from holdfast.app.alone import find_up
 from holdfast.app.load import find_folder
+from holdfast.app.log import configure_log
 from holdfast.app.materialize import answer_of, build, remove_old, requests_of
 from holdfast.app.state import applied_project, folder_of, make_applier, wanted_state
+from holdfast.app.stopping import Stop, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.events.apply import Applier, StepReport
 from holdfast.features.backfill import Backfilled
@@ -75,7 +76,7 @@ class Worker:
 
     folder: Path
     clock: Clock | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: Stop = field(default_factory=Stop)
     _waited_us: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED_STEPS))
     _last: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=20))
     _counts: Counter[str] = field(default_factory=Counter)
@@ -343,7 +344,7 @@ class _Build(threading.Thread):
     ) -> None:
         super().__init__(name="materialize")
         self.plan, self.asked = plan, asked
-        self.stopping = threading.Event()
+        self.stopping = Stop()
         self.began = time.monotonic()
         self.built: Backfilled | None = None
         self.problem = ""
@@ -372,31 +373,25 @@ def _compact_tables(lake: Path, tables: list[str]) -> None:
 
 
 def run_worker(folder: Path) -> None:
-    """Run a worker in this process until SIGTERM or SIGINT."""
+    """Run a worker in this process until it is asked to stop."""
     configure_log("worker")
     worker = Worker(find_folder(Path(folder)))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stopping.set())
     try:
-        worker.run()
+        with on_stop(worker.stopping.set):
+            worker.run()
     except KeyboardInterrupt:
         pass
     except ConflictError as error:
-        if error.code == "HF303":
-            LOGGER.error("%s", error.problem.message)
-        raise
+        up = find_up(worker.folder) if error.code == "HF303" else None
+        if up is None or up.pid == os.getppid():
+            raise
+        raise ConflictError(
+            f"the worker of `holdfast up` (pid {up.pid}) runs for this project already.",
+            code="HF303",
+            at=str(worker.folder),
+            hint=up.way_out,
+        ) from error
     LOGGER.info("stopped; everything accepted and read is in the lake")
-
-
-def configure_log(name: str) -> None:
-    """Log to standard error, one line an event."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-        force=True,
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def worker_status(wiring: Wiring) -> dict[str, Any] | None:

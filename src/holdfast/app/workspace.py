@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,11 @@ class Workspace:
         """Return what applying the definition would change."""
         plan = make_plan(self._recorded(), self.project)
         breaking = (c.name for c in plan.changes if c.kind == "source" and c.breaking)
-        return replace(plan, refused=tuple(name for name in breaking if self.wiring.holds_rows(name)))
+        return replace(
+            plan,
+            refused=tuple(name for name in breaking if self.wiring.holds_rows(name)),
+            warnings=tuple(self._compilation[1]),
+        )
 
     def apply(self, *, by: str | None = None) -> Plan:
         """Create or evolve tables, record the definition, and return what was changed.
@@ -303,8 +307,15 @@ class Workspace:
             {name: interval["value"] for name, interval in metrics.items()},
         )
 
-    def history(self, subject: str | None = None) -> History:
-        """Return the history of a subject, or all, with its chain verified from the beginning."""
+    def history(self, subject: str | None = None, *, limit: int | None = None) -> History:
+        """Return the history of a subject, or all, with its chain verified from the beginning.
+
+        Parameters
+        ----------
+        limit : entries to return at most, the newest; all without it
+        """
+        if limit is not None and limit < 1:
+            raise UsageError(f"a limit is at least 1, found {limit}.", at="limit")
         if not self.wiring.has_metadata():
             return History((), None)
         entries = self.wiring.registry.list_entries()
@@ -316,7 +327,7 @@ class Workspace:
                 has=tuple(subjects)[:12],
                 hint=did_you_mean(subject, subjects),
             )
-        return History(shown, verify(entries))
+        return History(shown if limit is None else shown[-limit:], verify(entries), len(shown))
 
     def approve(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
         """Approve a version as a named person, with a reason."""
@@ -347,12 +358,20 @@ class Workspace:
         by: str | None = None,
         reason: str = "deployed by hand",
         challenger: bool = False,
+        lift_bar: bool = False,
     ) -> Outcome:
-        """Make an approved version champion, or challenger; its bundle is verified first."""
+        """Make an approved version champion, or challenger; its bundle is verified first.
+
+        Parameters
+        ----------
+        lift_bar : the version was rolled back, and `reason` says why it may answer again
+        """
+        if lift_bar and challenger:
+            raise UsageError("a bar is lifted by a deployment as champion.", hint="drop `challenger`")
         project = self._applied()
         project.model(model)
         self.wiring.open_version(get_version(self.wiring.registry, model, number))
-        change = set_challenger if challenger else deploy
+        change = set_challenger if challenger else partial(deploy, lift_bar=lift_bar)
         return change(
             self.wiring.registry,
             model,
@@ -399,18 +418,20 @@ class Workspace:
         Parameters
         ----------
         since, until
-            Of the rows' time; all without both. Of a spine the time is the origin of a forecast, and without
+            Of the rows' time; all without both. `since` also as a duration back from the newest event of the
+            rows' source. Of a spine the time is the origin of a forecast, and without
             both only the last origin is forecast from.
         out : file for all answers of the interval, ``.parquet`` or ``.csv``
         """
-        from holdfast.app.predict import predict_interval, write_answers
+        from holdfast.app.predict import newest_row, predict_interval, write_answers
 
         chosen = self._version(model, version)
+        begin = self._since(since, lambda: newest_row(self.wiring, self.project, chosen))
         report = predict_interval(
             self.wiring,
             self.project,
             chosen,
-            since=_instant(since),
+            since=begin,
             until=_instant(until),
             progress=self.progress,
             dry_run=dry_run,
@@ -436,13 +457,15 @@ class Workspace:
 
         if model is not None:
             self.project.model(model)
-        return check_parity(self.wiring, since=self._since(since), model=model, progress=self.progress)
+        return check_parity(
+            self.wiring, since=self._since(since, lambda: None), model=model, progress=self.progress
+        )
 
     def try_out_parity(self, *, since: str | int | None = None, model: str | None = None) -> list[Trial]:
         """Falsify a scratch copy of recorded predictions; parity must notice each time."""
         from holdfast.app.parity import try_out_parity
 
-        return try_out_parity(self.wiring, since=self._since(since), model=model)
+        return try_out_parity(self.wiring, since=self._since(since, lambda: None), model=model)
 
     def drift(
         self,
@@ -452,19 +475,28 @@ class Workspace:
         until: str | int | None = None,
         version: int | None = None,
     ) -> DriftReport:
-        """Compare what a version was asked with what it was trained on."""
+        """Compare what a version was asked with what it was trained on.
+
+        Parameters
+        ----------
+        since, until : of the rows' time; `since` also as a duration back from the newest row it answered
+        """
         from holdfast.app.drift import measure_drift
+        from holdfast.app.predict import newest_answered
 
         chosen = self._version(model, version)
-        return measure_drift(self.wiring, chosen, since=self._since(since), until=_instant(until))
+        begin = self._since(since, lambda: newest_answered(self.wiring, chosen))
+        return measure_drift(self.wiring, chosen, since=begin, until=_instant(until))
 
-    def _since(self, value: str | int | None) -> int | None:
-        """Return an instant from an instant, or from a duration back from now."""
+    def _since(self, value: str | int | None, newest: Callable[[], int | None]) -> int | None:
+        """Return an instant; a duration is counted back from the newest one, or now where there is none."""
         if isinstance(value, str):
             try:
-                return self.wiring.clock.now_us() - parse_duration(value)
+                length = parse_duration(value)
             except DefinitionError:
-                pass  # then it is an instant
+                return _instant(value)
+            last = newest()
+            return (self.wiring.clock.now_us() if last is None else last) - length
         return _instant(value)
 
     def performance(
@@ -475,11 +507,17 @@ class Workspace:
         until: str | int | None = None,
         version: int | None = None,
     ) -> Performance:
-        """Measure recorded predictions on the outcomes that have matured."""
-        from holdfast.app.predict import measure_performance
+        """Measure recorded predictions on the outcomes that have matured.
+
+        Parameters
+        ----------
+        since, until : of the rows' time; `since` also as a duration back from the newest row it answered
+        """
+        from holdfast.app.predict import measure_performance, newest_answered
 
         chosen = self._version(model, version)
-        interval = {"since": _instant(since), "until": _instant(until)}
+        begin = self._since(since, lambda: newest_answered(self.wiring, chosen))
+        interval = {"since": begin, "until": _instant(until)}
         return measure_performance(self.wiring, self.project, chosen, **interval)
 
 
@@ -508,5 +546,5 @@ def _instant(value: str | int | None) -> int | None:
     try:
         return parse_instant(value, assume_utc=True)
     except ValueError as error:
-        hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC"
+        hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC; --since takes 24h or 7d too"
         raise UsageError(f"{value!r} is no time: {error}.", hint=hint) from None

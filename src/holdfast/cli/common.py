@@ -19,13 +19,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 By = Annotated[str | None, typer.Option("--by", help="Name recorded as acting; by default the login name.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 Number = Annotated[int, typer.Argument(help="Number of the version.", show_default=False)]
+EventSince = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        help="First event time, such as 2026-03-06, or a duration back from the newest event answered, "
+        "such as 24h; all without it.",
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", help="End of event time, exclusive.")]
 HERE = Path()
 
 
 def open_workspace(folder: Path) -> Workspace:
     """Return the workspace of a folder, with a progress bar where a person looks."""
-    from holdfast.app.workspace import Workspace
+    from holdfast.app.warm import compiled_once, said_on_stderr
     from holdfast.cli.progress import make_progress
+
+    with compiled_once(said_on_stderr):
+        from holdfast.app.workspace import Workspace
 
     return Workspace(folder, progress=make_progress())
 

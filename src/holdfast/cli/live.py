@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.common import HERE, By, Folder, Json, Model
+from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Until
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 
@@ -14,7 +14,10 @@ live = typer.Typer()
 
 Since = Annotated[
     str | None,
-    typer.Option("--since", help="A duration back from now, such as 1h, or an instant; all without it."),
+    typer.Option(
+        "--since",
+        help="First time of the answer: an instant, or a duration back from now, such as 1h; all without it.",
+    ),
 ]
 
 
@@ -25,17 +28,23 @@ def materialize(folder: Folder = HERE, as_json: Json = False) -> None:
     A running worker does it and goes on applying meanwhile; without one, this command does. It is also the
     way back after damage to the state.
     """
-    from holdfast.app.materialize import materialize_state
+    from holdfast.app.warm import compiled_once, said_on_stderr
     from holdfast.cli import live_render
 
     workspace = _open(folder)
+    with compiled_once(said_on_stderr):
+        from holdfast.app.materialize import materialize_state
+
     _show(materialize_state(workspace.wiring, progress=workspace.progress), as_json, live_render.materialized)
 
 
 @live.command(epilog="Example: holdfast worker")
 def worker(folder: Folder = HERE) -> None:
     """Bring what serving processes accepted into the online state and the lake, until it is stopped."""
-    from holdfast.app.worker import run_worker
+    from holdfast.app.warm import compiled_once, said_on_stderr
+
+    with compiled_once(said_on_stderr):
+        from holdfast.app.worker import run_worker
 
     run_worker(folder)
 
@@ -53,7 +62,10 @@ def up(
     workers: Annotated[int, typer.Option("--workers", help="Serving processes.", min=1)] = 1,
 ) -> None:
     """Run everything on this machine: serving, the worker and a status page. One Ctrl-C stops it all."""
-    from holdfast.app.up import Up
+    from holdfast.app.warm import compiled_once, said_on_stderr
+
+    with compiled_once(said_on_stderr):
+        from holdfast.app.up import Up
 
     raise typer.Exit(Up(folder, host=host, port=port, status_port=status_port, workers=workers).run())
 
@@ -91,8 +103,8 @@ def parity(
 def drift(
     model: Model,
     folder: Folder = HERE,
-    since: Since = None,
-    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    since: EventSince = None,
+    until: Until = None,
     version: Annotated[
         int | None, typer.Option(help="Version to look at.", show_default="the champion")
     ] = None,

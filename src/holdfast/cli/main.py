@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
-from holdfast.cli.common import HERE, By, Folder, Json, Model, Number
+from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Number, Until
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 from holdfast.cli.live import live
@@ -214,15 +213,20 @@ def history(
         str | None, typer.Argument(help="Only entries of this subject, such as fraud@1.")
     ] = None,
     folder: Folder = HERE,
-    limit: Annotated[int, typer.Option(help="Entries to show at most, newest last.", min=1)] = 30,
+    limit: Annotated[
+        int, typer.Option(help="Entries to show at most: the newest of the subject's, newest last.", min=1)
+    ] = 30,
     as_json: Json = False,
 ) -> None:
-    """Show the append-only history and verify its chain of hashes."""
+    """Show the append-only history and verify its chain of hashes.
+
+    The chain is verified from the beginning, however few entries are shown. With --json, `total` says how
+    many there are.
+    """
     from holdfast.cli import render
 
-    found = _open(folder).history(subject)
-    shown = replace(found, entries=found.entries[-limit:]) if as_json else found
-    _show(shown, as_json, lambda h: render.history(h, limit))
+    found = _open(folder).history(subject, limit=limit)
+    _show(found, as_json, render.history)
     if found.broken is not None:
         raise typer.Exit(1)
 
@@ -257,25 +261,35 @@ def reject(
     _show(_open(folder).reject(model, number, by=by, reason=reason), as_json, render.outcome)
 
 
+BY_HAND = "deployed by hand"
+
+
 @app.command(epilog="Example: holdfast deploy fraud 1")
 def deploy(
     model: Model,
     number: Number,
     folder: Folder = HERE,
     by: By = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "deployed by hand",
+    reason: Annotated[str | None, typer.Option("--reason", help="Why.", show_default=BY_HAND)] = None,
     challenger: Annotated[
         bool, typer.Option("--challenger", help="Set the alias `challenger` instead.")
+    ] = False,
+    lift_bar: Annotated[
+        bool,
+        typer.Option("--lift-bar", help="Deploy a version that was rolled back; --reason says why it may."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Make an approved version the champion."""
     from holdfast.cli import render
+    from holdfast.kernel.errors import UsageError
 
-    workspace = _open(folder)
-    _show(
-        workspace.deploy(model, number, by=by, reason=reason, challenger=challenger), as_json, render.outcome
+    if lift_bar and reason is None:
+        raise UsageError("--lift-bar needs --reason.", hint="say why the version may answer again")
+    found = _open(folder).deploy(
+        model, number, by=by, reason=reason or BY_HAND, challenger=challenger, lift_bar=lift_bar
     )
+    _show(found, as_json, render.outcome)
 
 
 @app.command(epilog="Example: holdfast predict fraud --since 2026-03-06 --until 2026-03-13")
@@ -283,9 +297,13 @@ def predict(
     model: Model,
     folder: Folder = HERE,
     since: Annotated[
-        str | None, typer.Option(help="First event time or origin, such as 2026-03-06; all without it.")
+        str | None,
+        typer.Option(
+            help="First event time or origin, such as 2026-03-06, or a duration back from the newest event, "
+            "such as 24h; all without it."
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    until: Until = None,
     version: Annotated[int | None, typer.Option(help="Version to use.", show_default="the champion")] = None,
     out: Annotated[
         Path | None,
@@ -332,8 +350,8 @@ def why(
 def performance(
     model: Model,
     folder: Folder = HERE,
-    since: Annotated[str | None, typer.Option(help="First event time; all without it.")] = None,
-    until: Annotated[str | None, typer.Option(help="End of event time, exclusive.")] = None,
+    since: EventSince = None,
+    until: Until = None,
     version: Annotated[
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,
@@ -364,7 +382,7 @@ def serve(
         int, typer.Option(min=1, max=100_000, help="Open connections of each process; more get 503.")
     ] = 1_000,
 ) -> None:
-    """Answer predictions and accept events over HTTP, until SIGTERM or Ctrl-C; then drain."""
+    """Answer predictions and accept events over HTTP, until told to stop, as by Ctrl-C; then drain."""
     from holdfast.app.load import find_folder
     from holdfast.kernel.errors import UsageError
     from holdfast.server.supervise import Supervisor

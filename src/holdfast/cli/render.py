@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.kernel.errors import DefinitionError, HoldfastError, Problem
 from holdfast.kernel.ids import short
-from holdfast.kernel.time import format_instant
+from holdfast.kernel.time import format_duration, format_instant
 
 if TYPE_CHECKING:
     from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _SHOWN_FEATURES = 12
 _SHOWN_HORIZONS = (1, 2, 3, 7, 14, 21, 28)
-_UNBOUNDED = 2**63 - 1
 
 
 def to_json(value: Any) -> Any:
@@ -159,12 +158,18 @@ def plan(found: Plan) -> str:
     text = _plan(found, ("to add", "to change", "to remove"), "")
     for name in found.refused:
         text += f"\n`holdfast apply` will refuse this: source `{name}` holds rows that do not fit  [HF404]"
-    return text
+    return _warned(text, found)
 
 
 def applied(found: Plan) -> str:
     """Return what was applied."""
-    return _plan(found, ("added", "changed", "removed"), f", recorded as {short(found.after)}")
+    return _warned(
+        _plan(found, ("added", "changed", "removed"), f", recorded as {short(found.after)}"), found
+    )
+
+
+def _warned(text: str, found: Plan) -> str:
+    return "\n\n".join([text, *(f"warning: {problem.render()}" for problem in found.warnings)])
 
 
 def _plan(found: Plan, words: tuple[str, str, str], rest: str) -> str:
@@ -310,7 +315,7 @@ def models(found: Sequence[ListedVersion]) -> str:
     return table(rows, head=head)
 
 
-def history(found: History, limit: int) -> str:
+def history(found: History) -> str:
     """Return the last entries and the verdict on the chain."""
     rows = [
         (
@@ -321,11 +326,13 @@ def history(found: History, limit: int) -> str:
             e.subject if len(e.subject) < 24 else short(e.subject, 10),
             e.reason,
         )
-        for e in found.entries[-limit:]
+        for e in found.entries
     ]
     text = table(rows, head=("", "when", "who", "what", "subject", "reason"), right=(0,))
     verdict = "chain verified" if found.broken is None else found.broken.render()
-    total = f"{len(found.entries)} entr{'y' if len(found.entries) == 1 else 'ies'}, {verdict}"
+    total = f"{found.total} entr{'y' if found.total == 1 else 'ies'}, {verdict}"
+    if len(found.entries) < found.total:
+        total = f"the last {len(found.entries)} of {total}; --limit {found.total} shows all"
     return f"{text if rows else 'nothing has happened yet'}\n{total}"
 
 
@@ -362,8 +369,8 @@ def why(found: Explanation) -> str:
     a, v = found.answer, found.version
     again = "the same" if all(a[n] == x for n, x in found.recomputed.items()) else "DIFFERS"
     known = a["known_batch"][0] if a["known_batch"] else "-"
-    live = a["known_at_us"] == _UNBOUNDED  # what a live answer could see is bounded by its batch alone
-    bound = "" if live else f"known at {format_instant(a['known_at_us'])}, "
+    live = a["known_at_us"] is None
+    bound = "as applied by then: " if live else f"known at {format_instant(a['known_at_us'])}, "
     what = "forecast" if "horizon" in found.request and "target" in found.request else "risk_score"
     lines = [
         f"{v['name']} answered {score_line(a, what)} for {a['prediction_id']}",
@@ -374,10 +381,23 @@ def why(found: Explanation) -> str:
         f"  recomputed  {score_line(found.recomputed, what)}: {again}",
         "",
         _features(found.features),
+        f"  {_margin(found)}",
         "",
         *_lineage(found),
     ]
     return "\n".join(lines)
+
+
+def _margin(found: Explanation) -> str:
+    """Return how the base and what was pushed add up to the score."""
+    score, margin = float(found.recomputed["score"]), found.margin
+    unit, means = "in the model's margin", f"score {number(score)}"
+    if math.isclose(1 / (1 + math.exp(-max(-700.0, min(margin, 700.0)))), score, abs_tol=1e-6):
+        unit = "in log-odds"
+    elif math.isclose(margin, score, rel_tol=1e-6, abs_tol=1e-6):
+        unit = "in units of the score"
+    pushed = margin - found.base
+    return f"base {found.base:+.2f} and all features {pushed:+.2f} make {margin:+.2f} {unit}: {means}"
 
 
 def _features(found: Sequence[FeatureEvidence]) -> str:
@@ -433,6 +453,22 @@ def _value(value: Any) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
+def _unmeasured(found: Performance) -> list[str]:
+    """Return what is left out of the measured values, and why."""
+    after = format_duration(found.horizon)
+    lines = []
+    if found.waiting:
+        lines.append(f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after its row")
+    if found.censored:
+        lines.append(f"  {count(found.censored, 'row')} not counted: the decision prevented the outcome")
+    if found.late:
+        lines.append(
+            f"  {count(found.late, 'row')} with an outcome that arrived after {after}: late, so not counted; "
+            "the label stays as it was"
+        )
+    return lines
+
+
 def performance(found: Performance, by_day: bool = False) -> str:
     """Return measured beside expected metrics, and the same by day if asked."""
     share = found.positives / found.mature if found.mature else 0.0
@@ -441,8 +477,9 @@ def performance(found: Performance, by_day: bool = False) -> str:
         f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels, "
         f"{share:.2%} positive",
     ]
+    lines += _unmeasured(found)
     if not found.mature:
-        return lines[0] + "\nno label has matured yet"
+        return "\n".join([*lines, "no label has matured yet"])
     rows = [
         (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
         for name, value in found.metrics.items()

@@ -7,7 +7,6 @@ import http.client
 import json
 import logging
 import re
-import signal
 import sys
 import threading
 import time
@@ -16,9 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from holdfast.app.log import configure_log
 from holdfast.app.state import applied_project
+from holdfast.app.stopping import Stop, on_stop
 from holdfast.app.wire import Wiring
-from holdfast.app.worker import configure_log, worker_status
+from holdfast.app.worker import worker_status
 from holdfast.kernel.errors import HoldfastError
 from holdfast.kernel.time import format_instant
 
@@ -231,14 +232,18 @@ def make_server(wiring: Wiring, host: str, port: int, service_port: int) -> Thre
 
 
 def main() -> None:
-    """Serve the page of a folder until SIGTERM: arguments are folder, host, port, port of the service."""
+    """Serve the page until asked to stop: arguments are folder, host, port, port of the service."""
     folder, host, port, service_port = sys.argv[1:5]
     configure_log("status")
     server = make_server(Wiring(Path(folder)), host, int(port), int(service_port))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    server.serve_forever(poll_interval=0.2)
-    server.server_close()
+    stop = Stop()
+    with on_stop(stop.set), server:
+        answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2})
+        answering.start()
+        while answering.is_alive() and not stop.wait(1.0):
+            pass
+        server.shutdown()
+        answering.join()
 
 
 if __name__ == "__main__":

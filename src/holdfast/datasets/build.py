@@ -38,7 +38,7 @@ from holdfast.datasets.spine import (
     event_time_of,
     grid_spine,
 )
-from holdfast.datasets.split import PARTS, Boundaries, TimeSplit, resolve
+from holdfast.datasets.split import PARTS, Boundaries, TimeSplit, fits, resolve
 from holdfast.datasets.vocabulary import coded_columns, fit_vocabularies
 from holdfast.events.source import ARRIVED, BASIS, Source
 from holdfast.features.materialize import materialize, texts_as_known
@@ -126,7 +126,15 @@ def build(
         outcomes = _outcomes(label, sources, lake, tables, limit)
         labels = _labels(rows, label, spine, sources, outcomes, limit, decisions, reach)
         labelled = _labelled(rows, labels, label, limit, reach)
-        boundaries = resolve(split, labelled[T].to_numpy(), reach)
+        try:
+            boundaries = resolve(split, labelled[T].to_numpy(), reach)
+        except ContractError as error:
+            last = _latest(_of_the_past(arrivals, plan, label, spine))
+            if as_of is not None and as_of < last:
+                all_rows = _spine(spine, sources, lake, tables, last)[T].to_numpy()
+                if fits(split, all_rows[all_rows + reach <= last], reach):
+                    raise _too_early(error, as_of, last) from error
+            raise
         if isinstance(spine, Grid):
             source = sources[label.source]
             if season is not None:
@@ -188,6 +196,19 @@ def build(
         return snapshot
     finally:
         tell.finish()
+
+
+def _too_early(error: ContractError, as_of: int, last: int) -> ContractError:
+    """Return the same error with the remedy for a time in the middle of what is stored."""
+    found = error.problem
+    return ContractError(
+        found.message,
+        code=found.code,
+        at=found.at,
+        has=found.has,
+        hint=f"--as-of {format_instant(as_of)} leaves out what arrived later, up to {format_instant(last)}; "
+        "with it the rows can be split: give a later time, or none",
+    )
 
 
 def _tables(plan: FeaturePlan, label: Label, spine: Source | Grid) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
                 code="HF212",
                 at=f"split.{part}",
                 has=tuple(f"{name} {int(counts[i])} rows" for i, name in enumerate(PARTS)),
-                hint=_wider(t, found, part),
+                hint=_wider(split, t, horizon, found, part),
             )
     return found
 
@@ -166,13 +166,28 @@ def _shorter(span: int, gap: int, needed: int, *, declared_gap: bool) -> str:
     return f"{more}, or shorten the {what} of {_about(gap)}"
 
 
-def _wider(t: NDArray[np.int64], found: Boundaries, part: Part) -> str:
-    """Say how long the empty part would have to be to reach a row."""
+def fits(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> bool:
+    """Whether rows at these prediction times can be split so."""
+    try:
+        resolve(split, t, horizon)
+    except ContractError:
+        return False
+    return True
+
+
+def _wider(split: TimeSplit, t: NDArray[np.int64], horizon: int, found: Boundaries, part: Part) -> str:
+    """Say up to when the rows can be split, else how long the empty part would have to be to reach a row."""
     low, high = found.interval(part)
     before = t[t < low]
     if part == "train" or before.size == 0:
         return "load more history"
     nearest = int(before.max())
+    after = t[t >= low]
+    if after.size < before.size and fits(split, before, horizon):
+        return (
+            f"{after.size} of {t.size} rows come after {_about(int(after.min()) - nearest)} without any; "
+            f"leave them out: --as-of {format_instant(nearest + horizon)}"
+        )
     length = _text(_wide(high - nearest))
     return f"the nearest row before it is at {format_instant(nearest)}: declare {part}={length}"
 

@@ -43,6 +43,12 @@ class Performance:
     days : the same by day, oldest first
     learnt_from
         Mature records whose row lies before the end of what the version learnt from: they flatter it.
+    waiting : records whose outcome is not decided yet
+    censored : records whose decision prevented the outcome
+    late
+        Mature records with an outcome that arrived after their label was fixed. It is not counted: the record
+        keeps the label it had.
+    horizon : microseconds after which a label is fixed
     """
 
     model: str
@@ -57,6 +63,10 @@ class Performance:
     expected: dict[str, Interval]
     days: tuple[Day, ...] = ()
     learnt_from: int = 0
+    waiting: int = 0
+    censored: int = 0
+    late: int = 0
+    horizon: int = 0
 
 
 def answers_of(records: pl.DataFrame) -> pl.DataFrame:
@@ -133,6 +143,10 @@ def measure(
         dict(expected),
         _by_day(scored, task or task_of(y)) if len(y) else (),
         0 if learnt_until is None else int((mature[T] < learnt_until).sum()),
+        labels.count("immature"),
+        labels.count("censored"),
+        int(labels.late.sum()),
+        label.horizon,
     )
 
 

@@ -10,7 +10,7 @@ from holdfast.kernel.errors import DefinitionError, Problem, Severity
 from holdfast.kernel.expr import Expr, const
 from holdfast.kernel.time import DAY, format_duration, parse_duration
 from holdfast.kernel.typecheck import as_number
-from holdfast.project.capture import Term, is_ours
+from holdfast.project.capture import Term, is_broken, is_ours, noting
 from holdfast.project.compiled import CompiledProject
 
 T = TypeVar("T")
@@ -93,6 +93,8 @@ class Compilation:
 
     def expression(self, value: Any, what: str, at: str) -> Expr | None:
         """Return the expression of a term or a number, or None after reporting that it is neither."""
+        if is_broken(value):
+            return None
         if isinstance(value, Term):
             return value.expr
         if isinstance(value, int | float):
@@ -132,28 +134,25 @@ class Compilation:
         return True
 
     def captured(self, call: Callable[[], T], at: str, place: str) -> T | None:
-        """Run a user's function with stand-ins; any exception becomes a problem, and the result None."""
-        try:
-            return call()
-        except DefinitionError as error:
-            for found in error.problems:
-                self.report(
-                    found.code,
-                    found.message,
-                    at,
-                    place=found.place or place,
-                    has=found.has,
-                    hint=found.hint,
-                )
-        except Exception as error:  # the user's own code may raise anything
-            self.report(
-                "HF103",
-                f"the function fails while it is read: {type(error).__name__}: {error}.",
-                at,
-                place=_user_line(error) or place,
-                hint="it is called once with stand-ins for columns",
-            )
-        return None
+        """Run a user's function with stand-ins; mistakes become problems, an exception makes it None."""
+        answer = None
+        with noting() as found:
+            try:
+                answer = call()
+            except DefinitionError as error:
+                found.extend(error.problems)
+            except Exception as error:  # the user's own code may raise anything
+                if not found:  # else it may well be a consequence
+                    self.report(
+                        "HF103",
+                        f"the function fails while it is read: {type(error).__name__}: {error}.",
+                        at,
+                        place=_user_line(error) or place,
+                        hint="it is called once with stand-ins for columns",
+                    )
+        for one in dict.fromkeys(found):
+            self.report(one.code, one.message, at, place=one.place or place, has=one.has, hint=one.hint)
+        return answer
 
 
 def shown(value: object) -> str:

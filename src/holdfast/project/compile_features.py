@@ -18,7 +18,7 @@ from holdfast.kernel.expr import Expr, col, const
 from holdfast.kernel.schema import Column, Schema
 from holdfast.project import definition as d
 from holdfast.project import event, rows
-from holdfast.project.capture import MeasureTerm, Row, Term
+from holdfast.project.capture import MeasureTerm, Row, Term, is_broken
 from holdfast.project.compilation import Compilation
 
 _DEEPEST = 200  # levels of an expression: stored forms nest twice as deep, and readers have limits
@@ -80,6 +80,9 @@ def _view_measure(out: Compilation, view: str, source: str | None, key: Any, ter
         message = f"view `{view}` returns {type(term).__name__}, a dict of aggregates is expected."
         out.report("HF103", message, at)
         return None
+    if is_broken(term):
+        out.unresolved.add(path)
+        return None
     if not isinstance(term, MeasureTerm):
         found = "a plain column" if isinstance(term, Term) else repr(term)
         out.unresolved.add(path)
@@ -119,7 +122,9 @@ def compile_measure(out: Compilation, name: str, term: MeasureTerm, at: str) -> 
     if over and hop is not None and hop > over:
         out.report("HF105", f"hop {term.hop!r} is longer than the window {term.over!r}.", at)
     where = None
-    if isinstance(term.where, Term):
+    if isinstance(term.where, Term) and _depth(term.where.expr) > _DEEPEST:
+        out.report("HF103", f"the condition of `{name}` is nested more than {_DEEPEST} levels deep.", at)
+    elif isinstance(term.where, Term):
         where = term.where.expr
     elif term.where is not None:
         message = f"where= takes a condition over the event's columns, found {term.where!r}."
@@ -335,7 +340,9 @@ class _Resolver:
         """Let the features of a view be read."""
         view = self.out.project.views.get(handle._name)
         if view is None:
-            self.lenient = True
+            # What it would have is known, unless its function could not be read to the end.
+            self.reported |= set(handle._captured or ())
+            self.lenient = self.lenient or not handle._captured
             return
         self.reported |= {
             name for name in handle._captured or () if f"views.{view.name}.{name}" in self.out.unresolved
@@ -411,10 +418,11 @@ class _Resolver:
         path = f"{self.at}.{name}"
         if isinstance(value, Term):
             self.out.places[path] = value.place
-            if _depth(value.expr) <= _DEEPEST:
+            if _depth(value.expr) > _DEEPEST:
+                message = f"the expression of `{name}` is nested more than {_DEEPEST} levels deep."
+                self.out.report("HF103", message, path, hint="name a part of it as a feature of its own")
+            elif not is_broken(value):
                 return value.expr
-            message = f"the expression of `{name}` is nested more than {_DEEPEST} levels deep."
-            self.out.report("HF103", message, path, hint="name a part of it as a feature of its own")
         elif isinstance(value, int | float):
             return const(value)
         elif isinstance(value, MeasureTerm):

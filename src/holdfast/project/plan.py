@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sized
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from holdfast.kernel.errors import Problem
 from holdfast.kernel.ids import fingerprint, short
 from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import format_duration
@@ -38,6 +39,7 @@ class Plan:
     Attributes
     ----------
     refused : sources whose stored rows do not fit, so that applying would be refused
+    warnings : what `validate` warns of
     """
 
     project: str
@@ -45,6 +47,7 @@ class Plan:
     after: str
     changes: tuple[Change, ...]
     refused: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def is_empty(self) -> bool:

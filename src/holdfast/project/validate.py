@@ -140,7 +140,8 @@ class _Checks:
         schema = self.project.spine_schema(features)
         for name in features.views:
             view = self.project.views[name]
-            self.keys(view.entity, schema, at)
+            if view.source != features.spine:  # else the view itself has been told
+                self.keys(view.entity, schema, at)
             self.key_types(view.entity, schema, self.project.sources[view.source].schema, at)
         if not features.features:
             self.out.report("HF103", f"`{features.name}` returns no features.", at)
@@ -206,6 +207,14 @@ class _Checks:
                     hint=did_you_mean(model.cost.missed, names),
                 )
         self.forecast(model, features.spine, at)
+        if model.search:
+            self.unacted(
+                f"model `{model.name}` declares search=; nothing searches yet, and each run takes the "
+                "parameters it is given.",
+                at,
+                "drop search=, and try values by hand: holdfast train "
+                f"{model.name} --set {next(iter(model.search))}=...",
+            )
         for key in model.search:
             if key not in model.params:
                 near = did_you_mean(key, model.params)
@@ -373,6 +382,24 @@ class _Checks:
             steps = [f"{step:g}" for step in release.rollout.steps]
             message = f"canary steps rise within (0, 100] percent, found {', '.join(steps) or 'none'}."
             self.out.report("HF110", message, f"{at}.rollout")
+        if release.rollout is not None:
+            self.unacted(
+                f"release of `{name}` declares rollout=; nothing acts on it yet, and a version that is "
+                "deployed answers every request at once.",
+                f"{at}.rollout",
+                f"drop rollout=, and watch after `holdfast deploy {name} ...`: performance, drift, parity",
+            )
+        if release.guards:
+            self.unacted(
+                f"release of `{name}` declares guards=; nothing watches them yet, and no version is rolled "
+                "back by itself.",
+                f"{at}.guards",
+                f"drop guards=, and go back by hand: holdfast rollback {name} --reason ...",
+            )
+
+    def unacted(self, message: str, at: str, hint: str) -> None:
+        """Warn of what can be declared and does nothing yet."""
+        self.out.report("HF113", message, at, hint=hint, severity="warning")
 
     def gates(self, name: str, model: Model | None) -> None:
         at = f"releases.{name}"

@@ -188,11 +188,13 @@ def deploy(
     policy: ApprovalPolicy | None,
     clock: Clock,
     expected_revision: int | None = None,
+    lift_bar: bool = False,
 ) -> Outcome:
     """Make a version the champion; the champion before it is retired.
 
     Parameters
     ----------
+    lift_bar : the version was rolled back, and the person says with the reason why it may answer again
     expected_revision
         Revision of the alias that the decision was made upon; by default the one at the time of the call.
 
@@ -203,7 +205,8 @@ def deploy(
     RefusedError
         If no approval on record is what the policy asks for (HF401).
     ConflictError
-        If another deployment came first (HF301), or the version is rejected or barred (HF302).
+        If another deployment came first (HF301), the version is rejected or barred (HF302), or a bar is to be
+        lifted that is not there (HF302).
     """
     _demand_words(by, reason)
     if expected_revision is None:
@@ -212,10 +215,12 @@ def deploy(
         version = get_version(work, model, number)
         if version.state == "champion":
             return Outcome(version, False, f"{version.name} is the champion already")
+        act = _Act(work, clock.now_us(), by, reason)
+        if lift_bar:
+            version = _lift(act, version)
         _demand_fit(work, version, policy)
         before = work.find_alias(model, "champion")
         alias = work.compare_and_set(model, "champion", number, expected_revision)
-        act = _Act(work, clock.now_us(), by, reason)
         message = f"{version.name} is the champion"
         previous = before.version if before else None
         if previous is not None:
@@ -224,6 +229,18 @@ def deploy(
         version = act.move(version, "champion", "deploy", {"revision": alias.revision, "previous": previous})
         act.withdraw(version)
         return Outcome(version, True, message)
+
+
+def _lift(act: _Act, version: ModelVersion) -> ModelVersion:
+    """Return a barred version as retired, with its entry."""
+    if version.state != "barred":
+        raise ConflictError(
+            f"`{version.name}` is {version.state}, so there is no bar to lift.",
+            code="HF302",
+            at=version.name,
+            hint=f"holdfast deploy {version.model} {version.number}",
+        )
+    return act.move(version, "retired", "lift", {})
 
 
 def rollback(

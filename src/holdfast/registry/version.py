@@ -22,13 +22,14 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
     "barred": ("retired", "rejected"),
 }
 """Legal arrows. A champion is never rejected: another takes its place first. ``barred`` is a version rolled
-back; lifted by a person it is ``retired``, so it may be deployed again. ``registered -> champion`` is for
-projects that declare no approval."""
+back; lifted by a person (`deploy`) it is ``retired``, so that it may be deployed again. ``registered ->
+champion`` is for projects that declare no approval."""
 
 _REMEDIES: dict[State, str] = {
     "champion": "deploy another version first: a model keeps a champion",
     "rejected": "a rejection is final: train again and register the new run",
-    "barred": "it was rolled back, which bars it; deploy another version, or train a new one",
+    "barred": "it was rolled back, which bars it; once the reason for that is gone: "
+    "holdfast deploy {model} {number} --lift-bar --reason WHY",
 }
 
 
@@ -75,6 +76,6 @@ class ModelVersion:
                 code="HF302",
                 at=self.name,
                 has=legal,
-                hint=_REMEDIES.get(self.state, ""),
+                hint=_REMEDIES.get(self.state, "").format(model=self.model, number=self.number),
             )
         return replace(self, state=to)

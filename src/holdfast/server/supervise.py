@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast.app.stopping import Stop, on_stop
 from holdfast.events.journal import Durability
 from holdfast.kernel.errors import UnavailableError, UsageError
 from holdfast.server.protocol import MOST_CONNECTIONS
@@ -58,10 +58,10 @@ class Supervisor:
     access_log: bool = False
     connections: int = MOST_CONNECTIONS
     say: Callable[[str], None] = print
-    _stopping: bool = field(default=False, init=False)
+    _stopping: Stop = field(default_factory=Stop, init=False)
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain.
+        """Serve until asked to stop, then drain.
 
         Raises
         ------
@@ -73,25 +73,20 @@ class Supervisor:
         listening = bind(self.host, self.port)
         listening.set_inheritable(True)
         shared = Path(tempfile.mkdtemp(prefix="holdfast-metrics-"))
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         running = [_Worker(slot) for slot in range(self.workers)]
-        try:
-            host, port = listening.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            self.say(f"listening on http://{shown}:{port} with {self.workers} worker(s)")
-            while not self._stopping:
-                for worker in running:
-                    self._look_after(worker, listening, shared)
-                time.sleep(_TICK_S)
-        finally:
-            listening.close()
-            _end(running)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            shutil.rmtree(shared, ignore_errors=True)
-
-    def _stop(self, _number: int, _frame: object) -> None:
-        self._stopping = True
+        with on_stop(self._stopping.set):
+            try:
+                host, port = listening.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                self.say(f"listening on http://{shown}:{port} with {self.workers} worker(s)")
+                while not self._stopping.is_set():
+                    for worker in running:
+                        self._look_after(worker, listening, shared)
+                    self._stopping.wait(_TICK_S)
+            finally:
+                listening.close()
+                _end(running)
+                shutil.rmtree(shared, ignore_errors=True)
 
     def _look_after(self, worker: _Worker, listening: socket.socket, shared: Path) -> None:
         now = time.monotonic()
@@ -115,7 +110,7 @@ class Supervisor:
 
     def _start(self, slot: int, listening: socket.socket, shared: Path) -> subprocess.Popen[bytes]:
         options = _options(self, listening.fileno(), slot, shared)
-        command = [sys.executable, "-m", "holdfast.server.worker", options]
+        command = [sys.executable, "-m", "holdfast.server", options]
         # A session of its own: Ctrl-C in a terminal reaches the parent only, which then ends them in order.
         return subprocess.Popen(command, pass_fds=[listening.fileno()], start_new_session=True)
 

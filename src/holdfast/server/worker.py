@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,9 @@ from pathlib import Path
 
 import uvicorn
 
+from holdfast.app.log import configure_log
 from holdfast.app.serve import LiveService
+from holdfast.app.stopping import stop_signals
 from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
@@ -104,7 +105,7 @@ async def serve(options: Options) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     server = _Server(config)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
     # Callers wait in the socket's queue meanwhile: a worker that takes the place of another refuses nobody.
     await _look(service)
@@ -161,13 +162,7 @@ async def _look(service: LiveService) -> None:
 def main() -> None:
     """Run one worker with the options of the first argument."""
     options = Options(**json.loads(sys.argv[1]))
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format=f"%(asctime)s serve-{options.slot} %(levelname)s %(message)s",
-    )
-    for noisy in ("uvicorn.error", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    configure_log(f"serve-{options.slot}", shown_by="serve")
     try:
         import uvloop
 
@@ -176,7 +171,3 @@ def main() -> None:
     except HoldfastError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(REFUSED)
-
-
-if __name__ == "__main__":
-    main()

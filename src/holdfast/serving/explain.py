@@ -54,9 +54,11 @@ class Evidence:
     Attributes
     ----------
     score, decision : what the bundle gives today for the features as recorded
+    base : margin before any feature; with the contributions it is the margin of the score
     """
 
     features: tuple[FeatureEvidence, ...]
+    base: float
     score: float
     decision: str | None
 
@@ -109,7 +111,7 @@ def explain(
             )
         )
     decision = None if bundle.policy is None else bundle.policy.decide(score)
-    return Evidence(tuple(evidence), score, decision)
+    return Evidence(tuple(evidence), float(contributions[-1]), score, decision)
 
 
 def definitions(plan: FeaturePlan) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import os
 import signal
 import socket
 import subprocess
@@ -9,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.app.up import Child, Up, _GaveUpError, free_port
-from holdfast.kernel.errors import UsageError
+from holdfast.app.alone import alone, find_up
+from holdfast.app.log import SUPERVISED
+from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port
+from holdfast.app.worker import run_worker
+from holdfast.app.workspace import Workspace
+from holdfast.kernel.errors import ConflictError, UsageError
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -66,6 +71,17 @@ def test_every_line_of_a_child_names_it(up: Up, lines: list[str]) -> None:
     until(lambda: len(lines) == 2)
 
     assert [line.partition(" ")[2] for line in lines] == ["child  | hello", "child  | world"]
+    assert one.process is not None
+    one.process.wait()
+
+
+def test_children_are_told_that_their_lines_get_a_time(up: Up, lines: list[str]) -> None:
+    one = child(f"import os; print(os.environ[{SUPERVISED!r}])")
+    up._start(one)
+
+    until(lambda: len(lines) == 1)
+
+    assert lines[0].endswith("| 1")
     assert one.process is not None
     one.process.wait()
 
@@ -127,6 +143,67 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent.stdout.close()
 
     until(lambda: not is_alive(pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's signal at a parent's death")
+def test_a_signal_between_fork_and_exec_ends_the_child() -> None:
+    prepare = _dies_with(os.getpid())
+    assert prepare is not None
+
+    def die() -> None:
+        prepare()
+        os.kill(os.getpid(), signal.SIGTERM)  # the parent has died just now
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        one = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=die)
+    except subprocess.SubprocessError:
+        return  # the child ended before it was another program
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert one.wait() == -signal.SIGTERM
+
+
+PROJECT = "import holdfast as hf\n\nproject = hf.Project('shop')\n"
+
+
+def test_second_up_is_told_about_the_first_and_what_to_do(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(PROJECT)
+
+    with alone(tmp_path) as tell:
+        tell(("http://127.0.0.1:8000", "http://127.0.0.1:8001"))
+        with pytest.raises(ConflictError) as caught:
+            up.run()
+
+    told = str(caught.value)
+    assert f"`holdfast up` runs for this project already (pid {os.getpid()})" in told
+    assert "http://127.0.0.1:8000 (status page http://127.0.0.1:8001)" in told
+    assert f"kill {os.getpid()}" in told
+
+
+def test_a_worker_beside_up_is_told_about_up(tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(PROJECT)
+    workspace = Workspace(tmp_path)
+    workspace.apply(by="eva")
+
+    with alone(tmp_path), workspace.wiring.batch_log.lease(), pytest.raises(ConflictError) as caught:
+        run_worker(tmp_path)
+
+    assert f"the worker of `holdfast up` (pid {os.getpid()})" in str(caught.value)
+
+
+def test_the_lock_of_up_ends_with_it_and_a_look_does_not_take_it(tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(PROJECT)
+
+    assert find_up(tmp_path) is None
+    with alone(tmp_path):
+        found = find_up(tmp_path)
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert find_up(tmp_path) is None
+    with alone(tmp_path):
+        pass
 
 
 def test_children_are_ended_in_order(up: Up, tmp_path: Path) -> None:

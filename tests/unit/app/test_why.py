@@ -8,7 +8,9 @@ import pytest
 from tests.unit.conftest import World
 
 from holdfast.app.outcomes import Explanation
+from holdfast.cli import render
 from holdfast.kernel.errors import DeterminismError, NotFoundError, UsageError
+from holdfast.serving.frames import BOUNDED_BY_BATCH
 from holdfast.serving.ports import PREDICTIONS
 
 
@@ -39,6 +41,28 @@ def test_contributions_are_those_of_the_model(explained: Explanation) -> None:
     pushed = {f.name: f.contribution for f in explained.features}
 
     assert any(value for value in pushed.values())
+
+
+def test_base_and_contributions_make_the_score(explained: Explanation) -> None:
+    pushed = sum(f.contribution or 0.0 for f in explained.features)
+
+    assert explained.margin == pytest.approx(explained.base + pushed)
+    assert 1 / (1 + np.exp(-explained.margin)) == pytest.approx(explained.answer["score"], abs=1e-9)
+    shown = render.why(explained)
+    assert (
+        f"  base {explained.base:+.2f} and all features {pushed:+.2f} make {explained.margin:+.2f}" in shown
+    )
+    assert "in log-odds: score" in shown
+    assert render.to_json(explained)["base"] == explained.base
+
+
+def test_what_a_live_answer_knew_is_told_by_its_batches_alone(world: World) -> None:
+    found = world.open().why(forge(world, known_at_us=BOUNDED_BY_BATCH))
+
+    assert render.to_json(found)["answer"]["known_at_us"] is None
+    assert found.answer["known_batch"]
+    assert "as applied by then: batches up to" in render.why(found)
+    assert str(BOUNDED_BY_BATCH) not in render.why(found)
 
 
 def test_each_feature_has_a_definition(explained: Explanation) -> None:

@@ -11,6 +11,7 @@ from tests.unit.conftest import World, make_project
 
 from holdfast.app.workspace import Workspace
 from holdfast.kernel.errors import ConflictError, HoldfastError, NotFoundError, RefusedError, UsageError
+from holdfast.kernel.time import DAY
 from holdfast.serving import predict as serving_predict
 from holdfast.serving.ports import PREDICTIONS
 
@@ -340,6 +341,18 @@ def test_performance_counts_only_labels_that_have_matured(built: World) -> None:
 
     assert 0 < found.predictions < records(built).height
     assert found.since >= 1_769_731_200_000_000
+
+
+def test_a_duration_counts_back_from_the_newest_row(built: World) -> None:
+    workspace = built.open()
+    newest = int(records(built)["t_us"].max())  # type: ignore[arg-type]
+    times = workspace.wiring.lake.read("transactions", ["at"])["at"].to_physical()
+    last_day = int((times >= int(times.max()) - DAY).sum())  # type: ignore[arg-type]
+
+    assert workspace.performance("fraud", since="24h").since >= newest - DAY
+    assert workspace.performance("fraud", since="24h").until == newest + 1
+    assert workspace.drift("fraud", since="1d").since >= newest - DAY
+    assert workspace.predict("fraud", since="24h", dry_run=True).rows == last_day
 
 
 def test_performance_of_an_interval_without_answers_is_not_found(built: World) -> None:

@@ -1,6 +1,7 @@
 """The command line: help with examples, JSON for programs, and mistakes that end with a message."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -210,7 +211,15 @@ def test_mistake_ends_with_a_message(command: str, words: tuple[str, ...], built
 
 @pytest.mark.parametrize(
     "command",
-    ["", "ingest transactions", "approve fraud 1", "deploy fraud one", "history --limit 0", "nonsense"],
+    [
+        "",
+        "ingest transactions",
+        "approve fraud 1",
+        "deploy fraud one",
+        "deploy fraud 1 --lift-bar",
+        "history --limit 0",
+        "nonsense",
+    ],
 )
 def test_command_that_is_not_understood_ends_with_status_2(command: str, built: World) -> None:
     ran = holdfast(*command.split(), cwd=built.folder)
@@ -240,6 +249,36 @@ def test_init_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     assert_refused(holdfast("init", "blank", tmp_path / "file" / "x"), "cannot be made")
+
+
+@pytest.mark.parametrize("template", ["fraud", "bookings", "demand", "blank"])
+def test_what_the_generators_are_told_to_write_is_ignored_by_git(template: str, tmp_path: Path) -> None:
+    """Every folder that a template's own scripts, and the documentation of it, write to."""
+    holdfast("init", template, tmp_path / "new")
+    ignored = (tmp_path / "new/.gitignore").read_text().split()
+    page = {"fraud": "tutorial/first-system.md", "demand": "how-to/forecast-demand.md"}.get(template)
+    pages = [*(tmp_path / "new").glob("*.py"), *([] if page is None else [Path("docs", page)])]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    written = {name.strip("/") for name in re.findall(r"--(?:out|truth) +([\w./-]+)", text)}
+
+    assert page is None or {"events", "later"} <= written
+    assert {name for name in written if name not in ignored and f"{name}/" not in ignored} == set()
+
+
+def test_history_says_how_many_entries_it_does_not_show(built: World) -> None:
+    whole = holdfast("history", "--limit", 1_000, "--project", built.folder).out
+    last = holdfast("history", "--limit", 2, "--project", built.folder).out
+    told = holdfast("history", "fraud@1", "--limit", 1, "--json", "--project", built.folder).json
+
+    total = len(whole.splitlines()) - 2
+    assert whole.splitlines()[-1] == f"{total} entries, chain verified"
+    numbers = [int(line.split()[0]) for line in last.splitlines()[1:-1]]
+    assert numbers == [total - 1, total]
+    assert (
+        last.splitlines()[-1] == f"the last 2 of {total} entries, chain verified; --limit {total} shows all"
+    )
+    assert len(told["entries"]) == 1 < told["total"]
+    assert {entry["subject"] for entry in told["entries"]} == {"fraud@1"}
 
 
 @pytest.mark.parametrize("template", ["fraud", "bookings", "blank"])

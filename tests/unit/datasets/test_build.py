@@ -458,3 +458,20 @@ def test_unknown_source_is_not_found() -> None:
 def test_version_that_does_not_exist_is_not_found() -> None:
     with pytest.raises(NotFoundError, match="has no version 7"):
         fraud(versions={"transactions": 7})
+
+
+def test_a_time_in_the_middle_of_the_data_is_told_that_a_later_one_would_do() -> None:
+    error = refused(as_of=8 * DAY)
+
+    assert error.code == "HF212"
+    assert error.hint == (
+        "--as-of 1970-01-09T00:00:00Z leaves out what arrived later, up to 1970-01-30T03:00:00Z; "
+        "with it the rows can be split: give a later time, or none"
+    )
+    assert fraud(as_of=None).recipe.counts["test"] > 0
+
+
+def test_a_time_in_the_middle_of_too_little_data_is_not_blamed() -> None:
+    error = refused(as_of=8 * DAY, split=TimeSplit(test=60 * DAY, validation=3 * DAY))
+
+    assert "--as-of" not in error.hint

@@ -5,7 +5,7 @@ import pytest
 
 from holdfast.datasets.split import PARTS, Boundaries, TimeSplit, resolve
 from holdfast.kernel.errors import ContractError
-from holdfast.kernel.time import DAY, HOUR
+from holdfast.kernel.time import DAY, HOUR, parse_instant
 
 
 def hourly(days: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_span_that_is_needed_is_the_least_that_fails_but_for_rounding(horizon: i
 
 
 def test_empty_part_is_named_with_the_counts_and_a_length_that_reaches_a_row() -> None:
-    t = np.concatenate([hourly(10), np.array([30 * DAY])])
+    t = np.concatenate([hourly(10), 30 * DAY + np.arange(300)])
     split = TimeSplit(test=DAY, validation=2 * DAY, gap=0)
 
     with pytest.raises(ContractError) as caught:
@@ -80,7 +80,7 @@ def test_empty_part_is_named_with_the_counts_and_a_length_that_reaches_a_row() -
     problem = caught.value.problem
     assert problem.code == "HF212"
     assert "the validation part" in problem.message
-    assert problem.has == ("train 240 rows", "validation 0 rows", "gap 0 rows", "test 1 rows")
+    assert problem.has == ("train 240 rows", "validation 0 rows", "gap 0 rows", "test 300 rows")
     assert problem.hint.endswith('declare validation="20d"')
     assert resolve(TimeSplit(test=DAY, validation=20 * DAY, gap=0), t, horizon=0)
 
@@ -124,3 +124,16 @@ def test_only_a_validation_part_declared_empty_may_be_empty() -> None:
     assert resolve(split, hourly(10), horizon=0).validation_end == resolve(split, hourly(10), 0).train_end
     with pytest.raises(ContractError, match="the validation part"):
         resolve(TimeSplit(test=DAY, validation=HOUR // 2, gap=HOUR // 4), hourly(10), horizon=0)
+
+
+def test_rows_long_after_the_others_are_left_out_by_the_time_that_the_hint_names() -> None:
+    split, horizon = TimeSplit(test=8 * DAY, validation=5 * DAY), 7 * DAY
+    t = np.append(hourly(60), [300 * DAY, 300 * DAY + HOUR])
+
+    with pytest.raises(ContractError, match="the validation part") as caught:
+        resolve(split, t, horizon)
+
+    hint = caught.value.problem.hint
+    assert hint.startswith("2 of 1442 rows come after 240d1h without any; leave them out: --as-of 1970-")
+    as_of = parse_instant(hint.rpartition(" ")[2])
+    assert resolve(split, t[t + horizon <= as_of], horizon) == resolve(split, hourly(60), horizon)

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from holdfast.cli import render
 from holdfast.datasets.label import Label
 from holdfast.datasets.spine import event_spine
 from holdfast.events.source import ARRIVED, Source
@@ -61,7 +62,25 @@ def test_only_mature_rows_are_measured() -> None:
 def test_outcome_that_arrived_after_the_horizon_is_not_used() -> None:
     found = measured([answer("a", 0, 0.9), answer("b", 0, 0.1)], [("a", 0, 2 * DAY + 1)], as_of=9 * DAY)
 
-    assert (found.mature, found.positives) == (2, 0)
+    assert (found.mature, found.positives, found.late) == (2, 0, 1)
+    assert "1 row with an outcome that arrived after 2d: late, so not counted" in render.performance(found)
+
+
+def test_rows_that_wait_and_rows_whose_outcome_was_prevented_are_told() -> None:
+    answers = [
+        answer("a", 0, 0.9),
+        answer("b", 0, 0.9, decision="block", exposure="served"),
+        answer("c", 2 * DAY, 0.5),
+        answer("d", 2 * DAY, 0.5),
+    ]
+
+    found = measured(answers, [], as_of=3 * DAY)
+
+    assert (found.mature, found.waiting, found.censored, found.late) == (1, 2, 1, 0)
+    shown = render.performance(found)
+    assert "2 rows wait: a label is fixed 2d after its row" in shown
+    assert "1 row not counted: the decision prevented the outcome" in shown
+    assert "late" not in shown
 
 
 def test_last_attempt_at_a_key_counts() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from holdfast.kernel.errors import ConflictError, NotFoundError, RefusedError, UsageError
+from holdfast.registry.approval import ApprovalPolicy
 from holdfast.registry.ledger import verify
 from holdfast.registry.register import Outcome, approve, deploy, register, rollback
 from holdfast.testing.registry import MemoryRegistry
@@ -140,3 +141,47 @@ def test_rollback_of_a_model_without_champion_is_refused() -> None:
 def test_rollback_needs_a_reason(desk: Desk) -> None:
     with pytest.raises(UsageError, match="reason"):
         desk.rollback(reason=" ")
+
+
+def test_a_person_lifts_a_bar_with_a_reason_and_both_are_in_the_history(desk: Desk) -> None:
+    desk.rollback()
+
+    outcome = deploy(
+        desk.store, "fraud", 2, by="ana", reason="the feed was at fault", policy=None, clock=desk.clock,
+        lift_bar=True,
+    )  # fmt: skip
+
+    assert outcome.message == "fraud@2 is the champion, fraud@1 is retired"
+    lifted = next(entry for entry in desk.store.list_entries() if entry.action == "lift")
+    assert (lifted.subject, lifted.actor, lifted.reason) == ("fraud@2", "ana", "the feed was at fault")
+    assert lifted.evidence == {"from": "barred", "to": "retired"}
+    assert desk.states() == ["retired", "champion", "approved"]
+
+
+def test_a_bar_that_is_not_lifted_says_how(desk: Desk) -> None:
+    desk.rollback()
+
+    with pytest.raises(ConflictError) as caught:
+        desk.deploy(2)
+
+    assert "holdfast deploy fraud 2 --lift-bar --reason WHY" in caught.value.hint
+
+
+def test_a_bar_that_is_not_there_is_not_lifted(desk: Desk) -> None:
+    with pytest.raises(ConflictError, match="`fraud@3` is approved, so there is no bar to lift"):
+        deploy(
+            desk.store, "fraud", 3, by="ana", reason="why", policy=None, clock=desk.clock, lift_bar=True
+        )  # fmt: skip
+
+
+def test_a_bar_stays_where_the_deployment_is_refused(desk: Desk) -> None:
+    desk.rollback()
+
+    with pytest.raises(RefusedError):
+        deploy(
+            desk.store, "fraud", 2, by="ana", reason="why", policy=ApprovalPolicy("lead", False),
+            clock=desk.clock, lift_bar=True,
+        )  # fmt: skip
+
+    assert desk.states()[1] == "barred"
+    assert "lift" not in [entry.action for entry in desk.store.list_entries()]

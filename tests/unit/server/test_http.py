@@ -75,8 +75,8 @@ class Server:
     def predict(self, body: Any) -> tuple[int, Any]:
         return self.post("/v1/models/fraud/predict", body)
 
-    def stop(self) -> int:
-        self.process.terminate()
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
         status = self.process.wait(40)
         self.log.close()
         assert self.process.stdout is not None
@@ -332,6 +332,23 @@ def test_a_killed_worker_is_replaced_and_its_journal_is_whole(tmp_path: Path) ->
     finally:
         assert server.stop() == 0
     assert sum(frame.kind == PREDICTION for frame in journalled(folder)) == 2
+
+
+def test_what_answers_is_told_at_level_info(server: Server) -> None:
+    said = [line for line in (server.folder / "serve.log").read_text().splitlines() if "answering:" in line]
+
+    assert " serve-0 INFO answering: fraud@1 (" in said[0]
+
+
+def test_a_terminal_that_closes_ends_serving_in_order(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "shop")
+    server = Server(folder)
+    try:
+        server.wait_ready()
+        assert server.predict(row())[0] == 200
+    finally:
+        assert server.stop(signal.SIGHUP) == 0
+    assert sum(frame.kind == PREDICTION for frame in journalled(folder)) == 1
 
 
 def children_of(pid: int) -> list[int]:

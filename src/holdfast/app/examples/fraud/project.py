@@ -138,7 +138,6 @@ def create_features(x):  # columns in, columns out; the only place features are 
         "subsample_freq": 1,
         "colsample_bytree": 0.7,
     },
-    search={"num_leaves": hf.Int(15, 127), "learning_rate": hf.Float(0.01, 0.3, log=True)},
     split=hf.TimeSplit(test="8d", validation="5d"),
     cost=hf.Cost(false_alarm=5.0, missed="amount"),
 )
@@ -175,12 +174,5 @@ project.release(
     approval=hf.Approval(role="risk-lead", not_author=True),
     decision=hf.Bands(block=0.90, review=0.50, allow=0.0),
     holdout=hf.Holdout(0.01),
-    rollout=hf.Canary([1, 10, 50, 100], hold="30m", unit=card),
-    guards=[
-        hf.errors() <= 0.001,
-        hf.p99() <= "20ms",
-        hf.prediction_shift() <= 0.2,
-        hf.kpi("fraud_loss") <= hf.champion() * 1.05,
-    ],
     fallback=[hf.previous(), hf.rules(velocity_rules), hf.constant(0.5)],
 )

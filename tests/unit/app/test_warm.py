@@ -1,0 +1,90 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.commands import holdfast
+
+from holdfast.app import warm
+from holdfast.app.warm import COMPILING
+
+KERNEL = """
+from numba import njit
+
+@njit("int64(int64)", cache=True)
+def twice(x):
+    return 2 * x
+"""
+START = """
+from holdfast.app.warm import compiled_once, said_on_stderr
+with compiled_once(said_on_stderr, ['later']):
+    import kernel
+print(kernel.twice(21))
+"""
+
+
+def start(folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(folder / "cache"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", START], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+
+
+def test_only_a_start_that_compiles_says_so(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    (tmp_path / "later.py").write_text(KERNEL.replace("2", "3"))
+
+    first, second = start(tmp_path), start(tmp_path)
+
+    assert (first.stdout, first.stderr) == ("42\n", f"{COMPILING}\n")
+    assert (second.stdout, second.stderr) == ("42\n", "")
+    assert len(list((tmp_path / "cache").rglob("later*.nbc"))) == 1
+
+
+def test_of_two_starts_one_compiles_and_the_other_waits(tmp_path: Path) -> None:
+    for name in ("kernel", "later"):
+        (tmp_path / f"{name}.py").write_text(KERNEL)
+    (tmp_path / "cache").mkdir()
+    held = "import time, os\nos.environ['NUMBA_CACHE_DIR'] = 'cache'\nfrom holdfast.app.warm import alone\n"
+    held += "with alone():\n    print('held', flush=True)\n    input()\n"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": "cache", "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, **pipe) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with subprocess.Popen([sys.executable, "-u", "-c", START], stderr=subprocess.PIPE, **pipe) as waiting:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline() == f"{COMPILING}\n"
+            before = list((tmp_path / "cache").rglob("*.nbi"))
+            assert holder.stdin is not None
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            out, _ = waiting.communicate(timeout=60)
+
+    assert before == []
+    assert out == "42\n"
+
+
+@pytest.mark.parametrize("command", [["validate"], ["train", "fraud"], ["up"], ["worker"], ["materialize"]])
+def test_commands_say_so(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+
+    @contextmanager
+    def compiled_once(say: Any) -> Iterator[None]:
+        said.append(say)
+        yield
+
+    monkeypatch.setattr(warm, "compiled_once", compiled_once)
+
+    ran = holdfast(*command, cwd=tmp_path)
+
+    assert ran.status == 1  # there is no project here
+    assert said[0] is warm.said_on_stderr
