@@ -37,7 +37,7 @@ lint: $(DEV)  ## check style, types and the import rules
 	$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
 
-bench: $(DEV)  ## measure (half an hour); figures in build/figures/bench.json, and which meet their targets
+bench: $(DEV)  ## measure (40 minutes); figures in build/figures/bench.json, and which meet their targets
 	@$(BIN)/python -m benchmarks.run
 
 bench-%: $(DEV)

@@ -11,8 +11,9 @@ know windows at events only, so for the 1M rows, which are events, they compute 
 Memory is counted twice: what numpy and Python allocate (tracemalloc), and the growth of the process's peak;
 each time in a process of its own.
 
-All contestants run once a round, five rounds, and medians count: about twenty minutes on two cores. Figures
-are written after each round; an interrupt ends the rounds and reports what was measured until then.
+Before anything is measured, the values of some cards are compared with those of Polars. All contestants run
+once a round, five rounds, and medians count: about twenty minutes on two cores. Figures are written after
+each round; an interrupt ends the rounds and reports what was measured until then.
 """
 
 import argparse
@@ -99,29 +100,49 @@ def ours(path: Path, spine: pl.DataFrame | None, view: View) -> int:
     return len(found) * asked.height
 
 
-def polars_rolling(path: Path, spine: pl.DataFrame | None) -> int:
-    """The same windows, `[t - over, t)` at each event, and of them the rows that are asked for."""
-    lazy = pl.scan_parquet(path).select("card_id", "at", "amount").sort("card_id", "at")
+def rolling(events: pl.LazyFrame, over: str) -> pl.LazyFrame:
+    """One window of every aggregate at each event, `[t - over, t)`, with Polars."""
     amount = pl.col("amount")
+    sorted_ = events.select("card_id", "at", "amount").sort("card_id", "at")
+    return sorted_.rolling("at", period=over, closed="left", group_by="card_id").agg(
+        pl.len().alias("count"),
+        amount.sum().alias("sum"),
+        amount.mean().alias("mean"),
+        amount.std().alias("std"),
+        amount.min().alias("min"),
+        amount.max().alias("max"),
+    )
+
+
+def polars_rolling(path: Path, spine: pl.DataFrame | None) -> int:
+    """The same windows at each event, and of them the rows that are asked for."""
     n = 0
     for name in OVERS:
-        windows = (
-            lazy.rolling("at", period=name, closed="left", group_by="card_id")
-            .agg(
-                pl.len().alias("count"),
-                amount.sum().alias("sum"),
-                amount.mean().alias("mean"),
-                amount.std().alias("std"),
-                amount.min().alias("min"),
-                amount.max().alias("max"),
-            )
-            .collect()
-        )
+        windows = rolling(pl.scan_parquet(path), name).collect()
         if spine is not None:
             asked = spine.select("card_id", pl.col("_t").cast(pl.Datetime("us", "UTC")).alias("at"))
             windows = asked.join(windows.unique(["card_id", "at"]), on=["card_id", "at"], how="left")
         n += windows.height * len(AGGREGATES)
     return n
+
+
+def compare(path: Path, cards: int) -> int:
+    """Return how many values at the events of some cards are what Polars finds, but for its roundings."""
+    some = pl.col("card_id") < f"card-{cards:06d}"
+    events = pl.read_parquet(path).filter(some)
+    found = measures_as_known(
+        (view(exact=True),), {"payments": SCHEMA}, spine_of(events), {"payments": events}
+    )
+    for name in OVERS:
+        theirs = events.join(rolling(events.lazy(), name).collect(), on=["card_id", "at"], how="left")
+        assert theirs.height == events.height, "two events of one card share an instant"
+        for aggregate in AGGREGATES:
+            unit = 1 if aggregate == "count" else 100
+            peer = theirs[aggregate].cast(pl.Float64).to_numpy() / unit
+            np.testing.assert_allclose(
+                found[f"{aggregate}_{name}"], peer, rtol=1e-9, atol=1e-6, err_msg=f"{aggregate} {name}"
+            )
+    return len(found) * events.height
 
 
 def duckdb_sort(path: Path) -> int:
@@ -173,7 +194,7 @@ def size_of(options: argparse.Namespace) -> list[str]:
     return [f"--{name}={getattr(options, name)}" for name in ("events", "cards", "rows")]
 
 
-def figures(rounds: Rounds, events: int) -> list[Figure]:
+def figures(rounds: Rounds, events: int, compared: int) -> list[Figure]:
     """Return medians and their ratios."""
     names = [name for name in rounds.found if name != "memory"]
     s = {name: rounds.median(name) for name in names}
@@ -188,6 +209,7 @@ def figures(rounds: Rounds, events: int) -> list[Figure]:
         Figure("windows_vs_duckdb_range", range_ / s["as_known"], "times"),
         Figure("windows_bytes_per_event", counted, "bytes counted, as known"),
         Figure("windows_process_bytes_per_event", grown, "bytes the process grew by"),
+        Figure("windows_values_compared", compared, "values that are Polars' too"),
         Figure("windows_runs", rounds.runs, "runs, at least, in each median"),
     ]
 
@@ -211,7 +233,7 @@ def main() -> int:
     chosen = np.sort(np.random.default_rng(7).choice(options.events, options.rows, replace=False))
     spine = spine_of(pl.read_parquet(late, columns=["at", "card_id"])[chosen])
     hopped, exact = view(exact=False), view(exact=True)
-    ours(late, spine[:1000], hopped)
+    compared = compare(plain, cards=100)
     rounds = in_turns(
         {
             "as_known": lambda: timed(lambda: ours(late, spine, hopped)),
@@ -223,11 +245,15 @@ def main() -> int:
             "memory": lambda: apart(__spec__.name, "--memory", *size_of(options)),
         },
         options.rounds,
-        after=lambda rounds: record("bench", figures(rounds, options.events)),
+        after=lambda rounds: record("bench", figures(rounds, options.events, compared)),
     )
     if rounds.runs:
         title = f"Windows: {options.events:,} events, {options.cards:,} cards, {options.rows:,} rows"
-        report("bench", figures(rounds, options.events), title=f"{title}; medians of {rounds.runs} runs")
+        report(
+            "bench",
+            figures(rounds, options.events, compared),
+            title=f"{title}; medians of {rounds.runs} runs",
+        )
     return 130 if rounds.interrupted else 0
 
 
