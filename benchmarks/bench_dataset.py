@@ -20,7 +20,8 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.dataset_world import check_equal, duckdb_dataset, prepare
+from benchmarks.dataset_equal import check_equal
+from benchmarks.dataset_world import duckdb_dataset, prepare
 from benchmarks.figures import Figure, peak_memory, record, report
 from benchmarks.rounds import Rounds, apart, in_turns, timed
 from holdfast.app.warm import warm_up

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from benchmarks.dataset_world import check_equal
+from benchmarks.dataset_equal import check_equal
 from benchmarks.rounds import Rounds, in_turns
 from benchmarks.run import HERE, summary, verdicts
 from benchmarks.targets import TARGETS, Target
