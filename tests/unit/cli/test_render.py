@@ -82,7 +82,7 @@ def test_counts_have_a_plural(n: int, text: str) -> None:
 
 
 def test_history_without_entries_says_so() -> None:
-    found = render.history(History((), None), 30)
+    found = render.history(History((), None))
 
     assert found == "nothing has happened yet\n0 entries, chain verified"
 
