@@ -1,7 +1,8 @@
-"""What every test runs under: a hypothesis profile, and a network that ends at this machine."""
+"""What every test runs under: a hypothesis profile, usual signals, and a network that ends here."""
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,11 @@ _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthChe
 settings.register_profile("fast", max_examples=50, derandomize=True, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+# What tests start inherits these. Under `nohup`, or behind a shell's `&`, they would be ignored, and tests
+# that hang up or interrupt would say nothing.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_local(host: str | bytes | None) -> bool:
