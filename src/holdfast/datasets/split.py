@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,68 @@ def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
     """
     if t.size == 0:
         raise ContractError("there are no labelled rows to split.", code="HF212", at="split")
+    edges = _edges(split, t, horizon)
+    start, end, gap, found = edges.start, edges.found.end, edges.gap, edges.found
+    span = end - start
+    if not edges.has_room:
+        needed = _needed(split, gap)
+        raise ContractError(
+            f"the labelled rows span {_about(span - 1)}, from {format_instant(start)} to "
+            f"{format_instant(end - 1)}; the split needs more than {_about(needed)}.",
+            code="HF212",
+            at="split",
+            has=(
+                f"test {_about(edges.test)}",
+                f"gap {_about(gap)}{' (the horizon)' if split.gap is None else ''}",
+                f"validation {_about(edges.validation)}",
+                *(() if split.train is None else (f"train {_about(split.train)}",)),
+            ),
+            hint=_shorter(span, gap, needed, declared_gap=split.gap is not None),
+        )
+    part = edges.empty_part(t)
+    if part is not None:
+        low, high = found.interval(part)
+        counts = edges.counts(t)
+        raise ContractError(
+            f"the {part} part, {format_instant(low)} to {format_instant(high)}, has no labelled rows.",
+            code="HF212",
+            at=f"split.{part}",
+            has=tuple(f"{name} {int(counts[i])} rows" for i, name in enumerate(PARTS)),
+            hint=_wider(split, t, horizon, found, part),
+        )
+    return found
+
+
+class _Edges(NamedTuple):
+    """Where a split of some rows has its edges, whether or not that suffices.
+
+    Attributes
+    ----------
+    start : the first row
+    test, validation, gap : lengths, in microseconds
+    has_room : whether training has any time
+    """
+
+    found: Boundaries
+    start: int
+    test: int
+    validation: int
+    gap: int
+    has_room: bool
+
+    def counts(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many rows each part has."""
+        return np.bincount(self.found.parts(t[t >= self.found.start]), minlength=len(PARTS))
+
+    def empty_part(self, t: NDArray[np.int64]) -> Part | None:
+        """Return the first part that needs rows and has none."""
+        for part, rows in zip(PARTS, self.counts(t), strict=True):
+            if not rows and part != "gap" and not (part == "validation" and not self.validation):
+                return part
+        return None
+
+
+def _edges(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> _Edges:
     start, end = int(t.min()), int(t.max()) + 1
     if split.every is not None:
         end = -(-end // split.every) * split.every
@@ -109,34 +171,9 @@ def resolve(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> Boundaries:
     validation_end = _down(test_start - gap, split.every)
     train_end = _down(validation_end - validation, split.every)
     train_start = start if split.train is None else _down(train_end - split.train, split.every)
-    if train_end <= start or train_start < start - (split.every or 0):
-        needed = _needed(split, gap)
-        raise ContractError(
-            f"the labelled rows span {_about(span - 1)}, from {format_instant(start)} to "
-            f"{format_instant(end - 1)}; the split needs more than {_about(needed)}.",
-            code="HF212",
-            at="split",
-            has=(
-                f"test {_about(test)}",
-                f"gap {_about(gap)}{' (the horizon)' if split.gap is None else ''}",
-                f"validation {_about(validation)}",
-                *(() if split.train is None else (f"train {_about(split.train)}",)),
-            ),
-            hint=_shorter(span, gap, needed, declared_gap=split.gap is not None),
-        )
+    has_room = start < train_end and train_start >= start - (split.every or 0)
     found = Boundaries(train_start, train_end, validation_end, test_start, end)
-    counts = np.bincount(found.parts(t[t >= train_start]), minlength=len(PARTS))
-    for index, part in enumerate(PARTS):
-        if counts[index] == 0 and part != "gap" and not (part == "validation" and validation == 0):
-            low, high = found.interval(part)
-            raise ContractError(
-                f"the {part} part, {format_instant(low)} to {format_instant(high)}, has no labelled rows.",
-                code="HF212",
-                at=f"split.{part}",
-                has=tuple(f"{name} {int(counts[i])} rows" for i, name in enumerate(PARTS)),
-                hint=_wider(split, t, horizon, found, part),
-            )
-    return found
+    return _Edges(found, start, test, validation, gap, has_room)
 
 
 def _down(instant: int, every: int | None) -> int:
@@ -168,11 +205,10 @@ def _shorter(span: int, gap: int, needed: int, *, declared_gap: bool) -> str:
 
 def fits(split: TimeSplit, t: NDArray[np.int64], horizon: int) -> bool:
     """Whether rows at these prediction times can be split so."""
-    try:
-        resolve(split, t, horizon)
-    except ContractError:
+    if t.size == 0:
         return False
-    return True
+    edges = _edges(split, t, horizon)
+    return edges.has_room and edges.empty_part(t) is None
 
 
 def _wider(split: TimeSplit, t: NDArray[np.int64], horizon: int, found: Boundaries, part: Part) -> str:

@@ -137,3 +137,8 @@ def test_rows_long_after_the_others_are_left_out_by_the_time_that_the_hint_names
     assert hint.startswith("2 of 1442 rows come after 240d1h without any; leave them out: --as-of 1970-")
     as_of = parse_instant(hint.rpartition(" ")[2])
     assert resolve(split, t[t + horizon <= as_of], horizon) == resolve(split, hourly(60), horizon)
+
+
+def test_a_span_too_short_for_a_share_of_it_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"the test part, .*, has no labelled rows"):
+        resolve(TimeSplit(), np.arange(3, dtype=np.int64), 0)
