@@ -230,7 +230,9 @@ class LiveService:
                 continue
             routes[model] = self._route(project, model, version, revision, gate, state, waiting)
         if not routes:
-            waiting.append("the project has no model that answers events")
+            waiting.append(
+                "the project has no model that answers events; batch models answer through `holdfast predict`"
+            )
         for route in routes.values():
             if route.champion is not None and route.champion.features.lacks:
                 waiting.append(f"{route.model}: {route.champion.features.lacks}")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.app.load import find_folder, importable, load_project
 from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
+from holdfast.app.state import applied_project
 from holdfast.app.wire import Wiring, does_not_fit
 from holdfast.events.ingest import ingest
 from holdfast.events.ports import QUARANTINE
@@ -330,8 +331,11 @@ class Workspace:
         return History(shown if limit is None else shown[-limit:], verify(entries), len(shown))
 
     def approve(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
-        """Approve a version as a named person, with a reason."""
-        project = self._applied()
+        """Approve a version as a named person, with a reason.
+
+        Like all that releases and takes back, it goes by what was applied, whatever `project.py` says now.
+        """
+        project = applied_project(self.wiring)
         project.model(model)
         policy = project.release(model).approval
         return approve(
@@ -347,7 +351,7 @@ class Workspace:
 
     def reject(self, model: str, number: int, *, by: str, reason: str) -> Outcome:
         """Refuse a version for good."""
-        self._applied().model(model)
+        applied_project(self.wiring).model(model)
         return reject(self.wiring.registry, model, number, by=by, reason=reason, clock=self.wiring.clock)
 
     def deploy(
@@ -368,7 +372,7 @@ class Workspace:
         """
         if lift_bar and challenger:
             raise UsageError("a bar is lifted by a deployment as champion.", hint="drop `challenger`")
-        project = self._applied()
+        project = applied_project(self.wiring)
         project.model(model)
         self.wiring.open_version(get_version(self.wiring.registry, model, number))
         change = set_challenger if challenger else partial(deploy, lift_bar=lift_bar)
@@ -384,7 +388,7 @@ class Workspace:
 
     def rollback(self, model: str, *, reason: str, to: int | None = None, by: str | None = None) -> Outcome:
         """Bring an earlier champion back and bar the one that answers now."""
-        self._applied().model(model)
+        applied_project(self.wiring).model(model)
         if to is not None:
             self.wiring.open_version(get_version(self.wiring.registry, model, to))
         return rollback(

@@ -415,6 +415,10 @@ def warmup(as_json: Json = False) -> None:
 app.add_typer(live)
 
 
+_INTERRUPTED = 130
+_STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and status 1, never with a traceback.
 
@@ -433,8 +437,12 @@ def main() -> None:
             typer.echo(str(error), err=True)
         sys.exit(2 if error.code == "HF700" else 1)
     except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to continue", err=True)
-        sys.exit(130)
+        typer.echo(_STOPPED, err=True)
+        sys.exit(_INTERRUPTED)
+    except SystemExit as ended:  # the framework ends an interrupted command so, without a word
+        if ended.code == _INTERRUPTED:
+            typer.echo(_STOPPED, err=True)
+        raise
     except BrokenPipeError:
         sys.exit(141)
 

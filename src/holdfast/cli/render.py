@@ -458,13 +458,14 @@ def _unmeasured(found: Performance) -> list[str]:
     after = format_duration(found.horizon)
     lines = []
     if found.waiting:
-        lines.append(f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after its row")
+        since = "its row" if found.task == "binary" else "what its row is about"
+        lines.append(f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after {since}")
     if found.censored:
         lines.append(f"  {count(found.censored, 'row')} not counted: the decision prevented the outcome")
     if found.late:
         lines.append(
-            f"  {count(found.late, 'row')} with an outcome that arrived after {after}: late, so not counted; "
-            "the label stays as it was"
+            f"  {count(found.late, 'outcome')} arrived more than {after} later and changed no label; "
+            "the rows are counted with the label they had"
         )
     return lines
 
@@ -474,8 +475,8 @@ def performance(found: Performance, by_day: bool = False) -> str:
     share = found.positives / found.mature if found.mature else 0.0
     lines = [
         f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
-        f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels, "
-        f"{share:.2%} positive",
+        f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels"
+        + (f", {share:.2%} positive" if found.task == "binary" and found.mature else ""),
     ]
     lines += _unmeasured(found)
     if not found.mature:

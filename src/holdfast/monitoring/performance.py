@@ -49,6 +49,7 @@ class Performance:
         Mature records with an outcome that arrived after their label was fixed. It is not counted: the record
         keeps the label it had.
     horizon : microseconds after which a label is fixed
+    task : kind of label; positives are counted where it is above 0
     """
 
     model: str
@@ -67,6 +68,7 @@ class Performance:
     censored: int = 0
     late: int = 0
     horizon: int = 0
+    task: Task = "binary"
 
 
 def answers_of(records: pl.DataFrame) -> pl.DataFrame:
@@ -147,6 +149,7 @@ def measure(
         labels.count("censored"),
         int(labels.late.sum()),
         label.horizon,
+        task or task_of(y),
     )
 
 

@@ -563,3 +563,17 @@ def test_wide_csv_with_quotes_is_read(tmp_path: Path) -> None:
     (chunk,) = source.chunks(columns, skip=0, size=100)
 
     assert chunk.frame.row(7) == tuple(f"7,{name}" for name in columns)
+
+
+def test_an_interrupt_while_polars_reads_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_path: Path) -> None:
+        raise pl.exceptions.ComputeError("called `Result::unwrap()` on an `Err`: <class 'KeyboardInterrupt'>")
+
+    path = tmp_path / "rows.parquet"
+    pl.DataFrame({"a": [1]}).write_parquet(path)
+    monkeypatch.setattr(pl, "read_parquet_schema", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        ParquetInput(path).columns()

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from holdfast.app.workspace import Workspace
-from holdfast.kernel.errors import DefinitionError, RefusedError
+from holdfast.kernel.errors import DefinitionError, HoldfastError, RefusedError
 
 BLANK = (Path(__file__).resolve().parents[3] / "src/holdfast/app/examples/blank/project.py").read_text()
 Write = Callable[[str], Path]
@@ -161,9 +161,6 @@ def test_source_that_comes_back_with_other_types_is_refused_where_rows_are_store
     [
         lambda w: w.ingest("visits", "x.csv"),
         lambda w: w.train("purchase"),
-        lambda w: w.approve("purchase", 1, by="ana", reason="ok"),
-        lambda w: w.reject("purchase", 1, by="ana", reason="no"),
-        lambda w: w.deploy("purchase", 1, by="ana"),
         lambda w: w.predict("purchase"),
         lambda w: w.performance("purchase"),
     ],
@@ -178,6 +175,27 @@ def test_verbs_refuse_while_the_definition_differs_from_what_was_applied(
 
     assert caught.value.code == "HF404"
     assert caught.value.problem.has == ("change view visit_activity",)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda w: w.approve("purchase", 1, by="ana", reason="ok"),
+        lambda w: w.reject("purchase", 1, by="ana", reason="no"),
+        lambda w: w.deploy("purchase", 1, by="ana"),
+        lambda w: w.rollback("purchase", by="ana", reason="incident"),
+    ],
+)
+@pytest.mark.parametrize("change", [('over="7d"', 'over="8d"'), ("import", "import import")])
+def test_what_releases_goes_by_what_was_applied(
+    verb: Callable[[Workspace], object], change: tuple[str, str], edit: Edit
+) -> None:
+    edit().apply(by="eva")
+
+    with pytest.raises(HoldfastError, match="version") as caught:  # and not about the definition
+        verb(edit(change))
+
+    assert caught.value.code in ("HF300", "HF301", "HF302")
 
 
 def test_lists_are_shown_while_the_definition_differs(edit: Edit) -> None:

@@ -12,7 +12,7 @@ import typer.main
 from tests.commands import Ran, holdfast
 from tests.unit.conftest import World, make_project
 
-from holdfast.cli.main import app
+from holdfast.cli.main import app, main
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BLANK = Path(__file__).resolve().parents[3] / "src/holdfast/app/examples/blank"
@@ -336,3 +336,18 @@ def test_dry_runs_write_nothing(world: World) -> None:
     # SQLite tidies its own file whenever a reader leaves; what it says is compared instead.
     assert {name for name in changed if not name.startswith("meta.db")} <= {"batches.log.lock"}
     assert world.open().history() == history
+
+
+def test_a_command_that_is_interrupted_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        sys.exit(130)  # as the framework does it
+
+    monkeypatch.setattr("holdfast.cli.main.app", interrupted)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err

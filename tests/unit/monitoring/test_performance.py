@@ -63,7 +63,7 @@ def test_outcome_that_arrived_after_the_horizon_is_not_used() -> None:
     found = measured([answer("a", 0, 0.9), answer("b", 0, 0.1)], [("a", 0, 2 * DAY + 1)], as_of=9 * DAY)
 
     assert (found.mature, found.positives, found.late) == (2, 0, 1)
-    assert "1 row with an outcome that arrived after 2d: late, so not counted" in render.performance(found)
+    assert "1 outcome arrived more than 2d later and changed no label" in render.performance(found)
 
 
 def test_rows_that_wait_and_rows_whose_outcome_was_prevented_are_told() -> None:

@@ -63,6 +63,7 @@ class ParquetInput:
                     yield Chunk(first, last, np.arange(first, last), frame)
                 first = last
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            _if_interrupted(error)
             raise refuse(self.name, f"is damaged after row {first}: {_first_line(error)}.") from error
 
     @cached_property
@@ -85,9 +86,16 @@ class ParquetInput:
         try:
             return pl.Schema(pl.read_parquet_schema(self.path))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            _if_interrupted(error)
             raise refuse(
                 self.name, f"has a Parquet footer that cannot be read: {_first_line(error)}."
             ) from error
+
+
+def _if_interrupted(error: Exception) -> None:
+    """Raise the interrupt that Polars met at work and reports as an error of its own."""
+    if "KeyboardInterrupt" in str(error):
+        raise KeyboardInterrupt from error
 
 
 def _first_line(error: Exception) -> str:
