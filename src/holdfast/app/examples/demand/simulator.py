@@ -136,8 +136,8 @@ def _instants(days: NDArray[np.int64]) -> pl.Series:
 def main() -> None:
     """Write the events of a stretch of days."""
     parser = argparse.ArgumentParser(description="Simulate the sales and promotions of a small chain.")
-    parser.add_argument("--from", dest="since", type=int, default=0, help="first day")
-    parser.add_argument("--days", type=int, default=730)
+    parser.add_argument("--from", dest="since", type=int, default=0, help="first day, counted from 0")
+    parser.add_argument("--days", type=int, default=730, help="how many days")
     parser.add_argument("--stores", type=int, default=5)
     parser.add_argument("--items", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
