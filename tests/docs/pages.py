@@ -228,8 +228,7 @@ _LISTENING = (
 
 def is_question(command: str) -> bool:
     """Whether a command only asks for what comes within seconds; a reader whom it did not suit asks again."""
-    asks = command.startswith(("holdfast why ", "holdfast performance "))
-    return asks or (command.startswith("curl ") and " -d " not in command)
+    return command.startswith("holdfast why ") or (command.startswith("curl ") and " -d " not in command)
 
 
 def first_missing(shown: list[str], output: str) -> str | None:

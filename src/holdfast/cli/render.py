@@ -476,7 +476,7 @@ def performance(found: Performance, by_day: bool = False) -> str:
     lines = [
         f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
         f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels"
-        + (f", {share:.2%} positive" if found.task == "binary" and found.mature else ""),
+        + (f", {share:.2%} positive" if found.task == "binary" else ""),
     ]
     lines += _unmeasured(found)
     if not found.mature:
