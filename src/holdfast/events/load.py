@@ -132,15 +132,7 @@ class Loads:
         open_tables = [table for table, staged in tables if staged]
         if all((self.lake.applied(table, app=APP) or 0) >= batch.number for table in open_tables):
             return
-        try:
-            apply_batch(batch, lake=self.lake, staging=self.staging)
-        except NotFoundError as error:
-            raise UnavailableError(
-                f"batch {batch.number} of `{batch.source}` was logged and not applied, and its staged "
-                f"rows {batch.first} to {batch.last} are gone.",
-                code="HF600",
-                hint="restore the staging folder, or the whole state from a backup",
-            ) from error
+        apply_batch(batch, lake=self.lake, staging=self.staging)
 
     def finish(self, name: str, batch: Batch) -> None:
         """Answer who handed a load over, and remove its staged rows.

@@ -52,15 +52,7 @@ def apply_logged(*, lake: Lake, log: BatchLog, staging: Staging) -> int:
                 applied[table] = lake.applied(table, app=APP) or 0
         if all(applied[table] >= batch.number for table, _ in tables):
             continue
-        try:
-            apply_batch(batch, lake=lake, staging=staging)
-        except NotFoundError as error:
-            raise UnavailableError(
-                f"batch {batch.number} of `{batch.source}` was logged and not applied, and its staged rows "
-                f"{batch.first} to {batch.last} are gone.",
-                code="HF600",
-                hint="restore the staging folder, or the whole state from a backup",
-            ) from error
+        apply_batch(batch, lake=lake, staging=staging)
         count += 1
     for name in staged:
         staging.remove(name)
@@ -68,9 +60,23 @@ def apply_logged(*, lake: Lake, log: BatchLog, staging: Staging) -> int:
 
 
 def apply_batch(batch: Batch, *, lake: Lake, staging: Staging) -> None:
-    """Append the staged rows of a logged batch: quarantine first, then the source's table."""
-    refused = staging.read(batch.refused) if batch.refused else None
-    accepted = staging.read(batch.staged) if batch.staged else None
+    """Append the staged rows of a logged batch: quarantine first, then the source's table.
+
+    Raises
+    ------
+    UnavailableError
+        If its staged rows are gone (HF600).
+    """
+    try:
+        refused = staging.read(batch.refused) if batch.refused else None
+        accepted = staging.read(batch.staged) if batch.staged else None
+    except NotFoundError as error:
+        raise UnavailableError(
+            f"batch {batch.number} of `{batch.source}` was logged and not applied, and its staged rows "
+            f"{batch.first} to {batch.last} are gone.",
+            code="HF600",
+            hint="restore the staging folder, or the whole state from a backup",
+        ) from error
     append_batch(batch, accepted, refused, lake=lake, staging=staging)
 
 
