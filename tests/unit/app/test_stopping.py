@@ -2,10 +2,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from holdfast.app.stopping import Stop, on_stop, stop_signals
 from holdfast.app.up import answers, free_port
@@ -63,13 +64,6 @@ class Small(Up):
 
 sys.exit(Small(Path(sys.argv[1]), port=0).run())
 """
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

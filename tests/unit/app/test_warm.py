@@ -53,7 +53,7 @@ def test_of_two_starts_one_compiles_and_the_other_waits(tmp_path: Path) -> None:
     for name in ("kernel", "later"):
         (tmp_path / f"{name}.py").write_text(KERNEL)
     (tmp_path / "cache").mkdir()
-    held = "import time, os\nos.environ['NUMBA_CACHE_DIR'] = 'cache'\nfrom holdfast.app.warm import cache_lock\n"
+    held = "import os\nos.environ['NUMBA_CACHE_DIR'] = 'cache'\nfrom holdfast.app.warm import cache_lock\n"
     held += "with cache_lock():\n    print('held', flush=True)\n    input()\n"
     environment = {**os.environ, "NUMBA_CACHE_DIR": "cache", "PYTHONPATH": os.pathsep.join(sys.path)}
     pipe: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True, "env": environment}
