@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Number, Until
+from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Number, Until, terminal_width
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 from holdfast.cli.live import live
@@ -338,10 +338,10 @@ def why(
     as_json: Json = False,
 ) -> None:
     """Explain one prediction, from the answer back to approver, run, dataset, features and events."""
-    from holdfast.cli import render
+    from holdfast.cli.why_render import why as rendered
 
     found = _open(folder).why(prediction, version=version)
-    _show(found, as_json, render.why)
+    _show(found, as_json, lambda shown: rendered(shown, terminal_width()))
     if not found.is_equal:
         raise typer.Exit(1)
 
