@@ -78,12 +78,16 @@ def init(
 
 @app.command(epilog="Example: holdfast validate --json")
 def validate(folder: Folder = HERE, as_json: Json = False) -> None:
-    """Check the definition and report every problem at once."""
+    """Check the definition and report every problem at once; status 1 where one is an error.
+
+    With --json, `problems` lists them; where none is an error, `fingerprint` and `holds` say what was read.
+    """
     from holdfast.cli import render
 
     workspace = _open(folder)
     problems = workspace.validate()
-    _show(problems, as_json, lambda found: render.problems(found, workspace))
+    shown = render.problems_data(problems, workspace) if as_json else problems
+    _show(shown, as_json, lambda found: render.problems(found, workspace))
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
 

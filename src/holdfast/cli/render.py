@@ -118,10 +118,12 @@ def second(us: int) -> str:
 # --- definition ---------------------------------------------------------------------------------------
 
 
+_PARTS = ("sources", "tables", "views", "grids", "feature_sets", "models", "releases")
+
+
 def problems(found: Sequence[Problem], workspace: Workspace) -> str:
     """Return all problems and a verdict."""
-    errors = [p for p in found if p.severity == "error"]
-    warnings = [p for p in found if p.severity == "warning"]
+    errors, warnings = _by_severity(found)
     parts = [p.render() for p in errors] + [f"warning: {p.render()}" for p in warnings]
     if errors:
         parts.append(f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}")
@@ -137,6 +139,26 @@ def problems(found: Sequence[Problem], workspace: Workspace) -> str:
         )
         parts.append(f"{p.name} is valid: {', '.join(sizes)}")
     return "\n\n".join(parts)
+
+
+def problems_data(found: Sequence[Problem], workspace: Workspace) -> dict[str, Any]:
+    """Return all problems and the verdict for programs; what is valid also says what it holds, by name."""
+    errors, warnings = _by_severity(found)
+    project = None if errors else workspace.project
+    return {
+        "is_valid": not errors,
+        "project": project and project.name,
+        "fingerprint": project and project.fingerprint,
+        "holds": project and {part: list(getattr(project, part)) for part in _PARTS},
+        "errors": len(errors),
+        "warnings": len(warnings),
+        "problems": to_json(found),
+    }
+
+
+def _by_severity(found: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    errors = [p for p in found if p.severity == "error"]
+    return errors, [p for p in found if p.severity == "warning"]
 
 
 _MARK = {"add": "+", "change": "~", "remove": "-"}
