@@ -27,14 +27,14 @@ COMPILING = (
 )
 
 
-def warm_up() -> dict[str, float]:
+def warm_up(say: Callable[[str], None]) -> dict[str, float]:
     """Compile every kernel, or load it from the cache; return seconds by module.
 
     Notes
     -----
     Of several processes that begin at once, one compiles and the others load what it has stored.
     """
-    with cache_lock():
+    with compiled_once(say):
         return import_kernels()
 
 

@@ -408,12 +408,12 @@ def serve(
 @app.command(epilog="Example: holdfast warmup")
 def warmup(as_json: Json = False) -> None:
     """Compile the kernels once, or load them from the cache, so that no process waits for it later."""
-    from holdfast.app.warm import warm_up
+    from holdfast.app.warm import said_on_stderr, warm_up
 
     def told(spent: Any) -> str:
         return "\n".join(f"{name:<36}{seconds:8.2f} s" for name, seconds in spent.items())
 
-    _show(warm_up(), as_json, told)
+    _show(warm_up(said_on_stderr), as_json, told)
 
 
 app.add_typer(live)
