@@ -274,8 +274,10 @@ def _suspicions(found: Sequence[Suspicion]) -> list[str]:
     ]
     if any(not each.vetted for each in found):
         lines.append(
-            "        leave it out if it is known only afterwards, or say vetted={...} with the model"
+            "        if it is known only afterwards, leave it out and mark its column "
+            "hf.field(known_later=True);"
         )
+        lines.append("        if it is right all the same, say vetted={...} with the model")
     return lines
 
 

@@ -232,7 +232,7 @@ def _column(out: Compilation, event: type[Event], name: str, annotation: Any, at
         name,
         type_,
         nullable,
-        cast(Role, spec.role),
+        "known_later" if spec.known_later is True else cast(Role, spec.role),
         scale,
         spec.ge,
         spec.le,
@@ -271,6 +271,8 @@ def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpe
         found.append(f"column `{name}` is {type_}; one_of is for texts.")
     if spec.max_length is not None and type_ != "string":
         found.append(f"column `{name}` is {type_}; max_length is for texts.")
+    if not isinstance(spec.known_later, bool):
+        found.append(f"known_later of column `{name}` is True or False, found {spec.known_later!r}.")
     return found
 
 
