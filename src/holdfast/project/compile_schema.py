@@ -93,6 +93,10 @@ def _with_begin(out: Compilation, schema: Schema, valid: tuple[str, str], at: st
         column = schema.get(name)
         if column.type != "time":
             out.report("HF104", f"`{name}` bounds an interval of time and is {column.type}.", at)
+        if column.role == "known_later":
+            message = f"`{name}` bounds the time in which a row is read, and is marked known_later."
+            hint = "when an end is announced or moved, send the row again: from then on it replaces the first"
+            out.report("HF108", message, at, hint=hint)
     begin = schema.get(valid[0])
     if begin.nullable:
         message = f"`{begin.name}` says from when a row holds and cannot be `| None`."

@@ -44,7 +44,8 @@ def field(
     known_later
         What is stored was filled in or corrected after the row arrived, such as a country that is asked
         for at check-in. `validate` refuses features, views and entities that read it; labels, filters of
-        the test part and costs may, as they look back on what became of a row.
+        the test part and costs may, as they look back on what became of a row. Where rows come live, and
+        so without it, its type is ``| None``.
     doc : what it means, for people
     """
     allowed = None if one_of is None else tuple(one_of)
