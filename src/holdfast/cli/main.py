@@ -356,6 +356,12 @@ def performance(
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="`day`: one more row for each day.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", help="What had arrived by then is all there was.", show_default="the newest arrival"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure predictions on the labels that have matured, beside what was expected."""
@@ -364,7 +370,7 @@ def performance(
 
     if by not in (None, "day"):
         raise UsageError(f"--by takes `day`, found {by!r}.")
-    found = _open(folder).performance(model, since=since, until=until, version=version)
+    found = _open(folder).performance(model, since=since, until=until, version=version, as_of=as_of)
     _show(found, as_json, lambda shown: render.performance(shown, by is not None))
 
 
