@@ -220,8 +220,8 @@ def history(
 ) -> None:
     """Show the append-only history and verify its chain of hashes.
 
-    The chain is verified from the beginning, however few entries are shown. With --json, `total` says how
-    many there are.
+    The chain is verified from the beginning, however few entries are shown. Times are those of the project's
+    clock, the system's unless a demo sets it. With --json, `total` says how many there are.
     """
     from holdfast.cli import render
 

@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from holdfast.kernel.errors import DefinitionError, HoldfastError, Problem
 from holdfast.kernel.ids import short
-from holdfast.kernel.time import format_duration, format_instant
+from holdfast.kernel.time import MINUTE, format_duration, format_instant
 
 if TYPE_CHECKING:
     from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
@@ -333,6 +334,11 @@ def history(found: History) -> str:
     total = f"{found.total} entr{'y' if found.total == 1 else 'ies'}, {verdict}"
     if len(found.entries) < found.total:
         total = f"the last {len(found.entries)} of {total}; --limit {found.total} shows all"
+    set_back = [str(e.sequence) for before, e in pairwise(found.entries) if e.at_us < before.at_us - MINUTE]
+    if set_back:
+        total += (
+            f"\nthe project's clock was set back before entry {', '.join(set_back)}; entries are in order"
+        )
     return f"{text if rows else 'nothing has happened yet'}\n{total}"
 
 
