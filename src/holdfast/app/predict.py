@@ -99,10 +99,25 @@ def _known_batch(wiring: Wiring, dry_run: bool) -> Iterator[int]:
 
 
 def measure_performance(
-    wiring: Wiring, project: CompiledProject, version: ModelVersion, *, since: int | None, until: int | None
+    wiring: Wiring,
+    project: CompiledProject,
+    version: ModelVersion,
+    *,
+    since: int | None,
+    until: int | None,
+    as_of: int | None = None,
 ) -> Performance:
-    """Join the version's predictions with the outcomes that have arrived, and measure."""
+    """Join the version's predictions with the outcomes that have arrived, and measure.
+
+    Without `as_of` that is the newest arrival: a clock that went on alone does not tell a world in which
+    nothing happened from one of which nobody brought the news.
+    """
     _demand_interval(since, until)
+    if as_of is not None and as_of > (now := wiring.clock.now_us()):
+        raise UsageError(
+            f"--as-of {format_instant(as_of)} is not over yet: it is {format_instant(now)}.",
+            hint="outcomes may still arrive until then",
+        )
     lake = wiring.lake
     where = (pl.col("model") == version.model) & (pl.col("version") == version.number)
     if since is not None:
@@ -132,7 +147,7 @@ def measure_performance(
         label,
         outcomes_source,
         outcomes,
-        as_of=max(_ends(arrived)[1] for arrived in arrivals if len(arrived)),
+        as_of=max(_ends(arrived)[1] for arrived in arrivals if len(arrived)) if as_of is None else as_of,
         k=project.model(version.model).precision_at,
         expected=bundle.expected.metrics,
         learnt_until=wiring.snapshots.load(version.dataset).recipe.learnt_until,

@@ -59,6 +59,24 @@ def applied_project(wiring: Wiring) -> CompiledProject:
     return from_data(CompiledProject, applied_definition(wiring).plan)
 
 
+def served_models(project: CompiledProject) -> list[str]:
+    """Return the models whose rows are events; those over a grid are for batches only."""
+    return [
+        name
+        for name, model in project.models.items()
+        if project.feature_sets[model.features].spine in project.sources
+    ]
+
+
+def live_sources(project: CompiledProject) -> list[str]:
+    """Return the sources that take events one by one: those whose schema names an id and a time."""
+    return [
+        name
+        for name, source in project.sources.items()
+        if source.schema.event_id is not None and source.schema.event_time is not None
+    ]
+
+
 def settled_in_lake(wiring: Wiring) -> int:
     """Return the batch up to which the lake has everything; loads without a worker are not noted as such."""
     logged = wiring.batch_log.read()

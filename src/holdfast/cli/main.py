@@ -220,8 +220,8 @@ def history(
 ) -> None:
     """Show the append-only history and verify its chain of hashes.
 
-    The chain is verified from the beginning, however few entries are shown. With --json, `total` says how
-    many there are.
+    The chain is verified from the beginning, however few entries are shown. Times are those of the project's
+    clock, the system's unless a demo sets it. With --json, `total` says how many there are.
     """
     from holdfast.cli import render
 
@@ -356,6 +356,12 @@ def performance(
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="`day`: one more row for each day.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", help="What had arrived by then is all there was.", show_default="the newest arrival"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure predictions on the labels that have matured, beside what was expected."""
@@ -364,7 +370,7 @@ def performance(
 
     if by not in (None, "day"):
         raise UsageError(f"--by takes `day`, found {by!r}.")
-    found = _open(folder).performance(model, since=since, until=until, version=version)
+    found = _open(folder).performance(model, since=since, until=until, version=version, as_of=as_of)
     _show(found, as_json, lambda shown: render.performance(shown, by is not None))
 
 

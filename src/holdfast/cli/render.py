@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from holdfast.kernel.errors import DefinitionError, HoldfastError, Problem
 from holdfast.kernel.ids import short
-from holdfast.kernel.time import format_duration, format_instant
+from holdfast.kernel.time import MINUTE, format_duration, format_instant
 
 if TYPE_CHECKING:
     from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
@@ -335,6 +336,11 @@ def history(found: History) -> str:
     total = f"{found.total} entr{'y' if found.total == 1 else 'ies'}, {verdict}"
     if len(found.entries) < found.total:
         total = f"the last {len(found.entries)} of {total}; --limit {found.total} shows all"
+    set_back = [str(e.sequence) for before, e in pairwise(found.entries) if e.at_us < before.at_us - MINUTE]
+    if set_back:
+        total += (
+            f"\nthe project's clock was set back before entry {', '.join(set_back)}; entries are in order"
+        )
     return f"{text if rows else 'nothing has happened yet'}\n{total}"
 
 
@@ -461,7 +467,10 @@ def _unmeasured(found: Performance) -> list[str]:
     lines = []
     if found.waiting:
         since = "its row" if found.task == "binary" else "what its row is about"
-        lines.append(f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after {since}")
+        lines.append(
+            f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after {since}, "
+            f"and known is what arrived up to {second(found.as_of)}"
+        )
     if found.censored:
         lines.append(f"  {count(found.censored, 'row')} not counted: the decision prevented the outcome")
     if found.late:
@@ -474,15 +483,19 @@ def _unmeasured(found: Performance) -> list[str]:
 
 def performance(found: Performance, by_day: bool = False) -> str:
     """Return measured beside expected metrics, and the same by day if asked."""
-    share = found.positives / found.mature if found.mature else 0.0
+    yes_or_no = found.mature and found.task == "binary"
     lines = [
         f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
         f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels"
-        + (f", {share:.2%} positive" if found.task == "binary" else ""),
+        + (f", {found.positives / found.mature:.2%} positive" if yes_or_no else ""),
     ]
     lines += _unmeasured(found)
     if not found.mature:
-        return "\n".join([*lines, "no label has matured yet"])
+        if found.waiting:
+            lines.append("no label has matured yet; if nothing more came until a later time, --as-of says so")
+        else:
+            lines.append("no row has a label")
+        return "\n".join(lines)
     rows = [
         (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
         for name, value in found.metrics.items()

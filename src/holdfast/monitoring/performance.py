@@ -50,6 +50,7 @@ class Performance:
         keeps the label it had.
     horizon : microseconds after which a label is fixed
     task : kind of label; positives are counted where it is above 0
+    as_of : what had arrived by then is known, microseconds
     """
 
     model: str
@@ -69,6 +70,7 @@ class Performance:
     late: int = 0
     horizon: int = 0
     task: Task = "binary"
+    as_of: int = 0
 
 
 def answers_of(records: pl.DataFrame) -> pl.DataFrame:
@@ -150,6 +152,7 @@ def measure(
         int(labels.late.sum()),
         label.horizon,
         task or task_of(y),
+        as_of,
     )
 
 

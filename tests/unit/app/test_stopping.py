@@ -65,6 +65,22 @@ sys.exit(Small(Path(sys.argv[1]), port=0).run())
 """
 
 
+PROJECT = """
+from datetime import datetime
+
+import holdfast as hf
+
+
+class Visit(hf.Event):
+    visit_id: str = hf.event_id()
+    at: datetime = hf.event_time()
+
+
+project = hf.Project("shop")
+visits = project.source("visits", Visit, known_after="0s")
+"""
+
+
 def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not holds():
@@ -74,7 +90,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "project.py").write_text("import holdfast as hf\n\nproject = hf.Project('shop')\n")
+    (tmp_path / "project.py").write_text(PROJECT)
     Workspace(tmp_path).apply(by="eva")
     return tmp_path
 
@@ -125,7 +141,7 @@ def test_up_drains_when_asked_to_stop(number: signal.Signals, folder: Path) -> N
     assert process.stderr is not None
     with process.stderr as lines:
         said = [next(lines)]
-        while "ready: predictions" not in said[-1] or not any("child  | up" in line for line in said):
+        while "ready: events" not in said[-1] or not any("child  | up" in line for line in said):
             said.append(next(lines))
         process.send_signal(number)
         said += list(lines)
@@ -141,7 +157,7 @@ def test_up_under_nohup_outlives_its_terminal(folder: Path) -> None:
     )
     assert process.stderr is not None
     with process.stderr as lines:
-        while "ready: predictions" not in next(lines):
+        while "ready: events" not in next(lines):
             pass
         process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
@@ -160,7 +176,7 @@ def test_up_whose_terminal_is_gone_drains_all_the_same(folder: Path) -> None:
     )
     assert process.stderr is not None
     with process.stderr as lines:
-        while "ready: predictions" not in next(lines):
+        while "ready: events" not in next(lines):
             pass
     process.send_signal(signal.SIGHUP)
 

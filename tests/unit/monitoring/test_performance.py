@@ -78,7 +78,10 @@ def test_rows_that_wait_and_rows_whose_outcome_was_prevented_are_told() -> None:
 
     assert (found.mature, found.waiting, found.censored, found.late) == (1, 2, 1, 0)
     shown = render.performance(found)
-    assert "2 rows wait: a label is fixed 2d after its row" in shown
+    assert (
+        "2 rows wait: a label is fixed 2d after its row, and known is what arrived up to 1970-01-04T00:00:00Z"
+        in shown
+    )
     assert "1 row not counted: the decision prevented the outcome" in shown
     assert "late" not in shown
 
@@ -110,6 +113,18 @@ def test_nothing_mature_has_no_metrics() -> None:
     found = measured([answer("a", 0, 0.9)], [], as_of=DAY)
 
     assert (found.mature, found.metrics, found.by_decision) == (0, {}, {})
+    shown = render.performance(found)
+    assert "positive" not in shown
+    assert "no label has matured yet; if nothing more came until a later time, --as-of says so" in shown
+
+
+def test_rows_of_which_none_has_a_label_are_not_said_to_wait() -> None:
+    found = measured([answer("a", 0, 0.9, decision="block", exposure="served")], [], as_of=9 * DAY)
+
+    shown = render.performance(found)
+
+    assert shown.endswith("no row has a label")
+    assert "wait" not in shown
 
 
 def test_rows_the_version_learnt_from_are_counted() -> None:
