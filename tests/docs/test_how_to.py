@@ -48,6 +48,7 @@ def python_of(page: str) -> str:
 
 TYPED = {
     "add-a-feature.md",
+    "forecast-demand.md",
     "ingest-history.md",
     "join-a-table.md",
     "read-why.md",
@@ -160,6 +161,20 @@ def test_real_data_are_taken_through_as_the_page_says(terminal):
     assert "leak?   required_car_parking_spaces" in said
     assert "leak?   assigned_room_type" in said
     assert "leak?   country" not in said
+
+
+@pytest.mark.slow
+def test_demand_is_forecast_as_the_page_says(terminal):
+    here = terminal()
+    small = {
+        "--days 730": "--from 430 --days 300 --stores 2 --items 6",
+        "--days 14": "--days 14 --stores 2 --items 6",
+    }
+    here.change = lambda command: next(
+        (command.replace(*to) for to in small.items() if to[0] in command), command
+    )
+
+    here.run_page("how-to/forecast-demand.md")
 
 
 @pytest.mark.slow

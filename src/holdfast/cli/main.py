@@ -355,7 +355,12 @@ def performance(
     version: Annotated[
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,
-    by: Annotated[str | None, typer.Option("--by", help="`day`: one more row for each day.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", help="`day`: one more row for each day; `horizon`: for each horizon of a forecast."
+        ),
+    ] = None,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -368,10 +373,14 @@ def performance(
     from holdfast.cli import render
     from holdfast.kernel.errors import UsageError
 
-    if by not in (None, "day"):
-        raise UsageError(f"--by takes `day`, found {by!r}.")
+    if by not in (None, "day", "horizon"):
+        raise UsageError(f"--by takes `day` or `horizon`, found {by!r}.")
     found = _open(folder).performance(model, since=since, until=until, version=version, as_of=as_of)
-    _show(found, as_json, lambda shown: render.performance(shown, by is not None))
+    if by == "horizon" and found.mature and not found.horizons:
+        raise UsageError(
+            f"{found.model}@{found.version} forecasts no horizons.", at="--by", hint="--by day goes by day"
+        )
+    _show(found, as_json, lambda shown: render.performance(shown, by))
 
 
 @app.command(epilog="Example: holdfast serve --port 8000 --workers 2")

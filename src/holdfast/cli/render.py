@@ -481,13 +481,24 @@ def _unmeasured(found: Performance) -> list[str]:
     return lines
 
 
-def performance(found: Performance, by_day: bool = False) -> str:
-    """Return measured beside expected metrics, and the same by day if asked."""
-    yes_or_no = found.mature and found.task == "binary"
+def _measured_horizons(found: Performance) -> str:
+    """Return the relative errors at every horizon, beside the baseline's and what was expected."""
+    names = ("wape", "rmsse")
+    head = ("horizon", "mature", *(word for name in names for word in ("baseline", name, "expected")))
+    rows = []
+    for at in found.horizons:
+        values = (part.get(name) for name in names for part in (at.baseline, at.metrics, at.expected))
+        rows.append((str(at.horizon), f"{at.mature:,}", *map(metric, values)))
+    return table(rows, head=head, right=range(1, len(head)))
+
+
+def performance(found: Performance, by: str | None = None) -> str:
+    """Return measured beside expected metrics, and the same by ``day`` or ``horizon`` if asked."""
+    is_binary = found.task == "binary"
     lines = [
         f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
         f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels"
-        + (f", {found.positives / found.mature:.2%} positive" if yes_or_no else ""),
+        + (f", {found.positives / found.mature:.2%} positive" if is_binary and found.mature else ""),
     ]
     lines += _unmeasured(found)
     if not found.mature:
@@ -496,8 +507,14 @@ def performance(found: Performance, by_day: bool = False) -> str:
         else:
             lines.append("no row has a label")
         return "\n".join(lines)
+    naive = found.baseline
     rows = [
-        (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
+        (
+            name.replace("_", " "),
+            *([metric(naive.get(name))] if naive else []),
+            interval(value),
+            interval(found.expected.get(name)),
+        )
         for name, value in found.metrics.items()
     ]
     if found.learnt_from:
@@ -505,14 +522,26 @@ def performance(found: Performance, by_day: bool = False) -> str:
             f"{found.learnt_from:,} of these rows are older than the end of what it learnt from, so the "
             "measured values flatter it; leave them out with --since"
         )
-    lines.append(table(rows, head=("", "measured [95 %]", "expected [95 %]")))
+    head = ("", *(["baseline"] if naive else []), "measured [95 %]", "expected [95 %]")
+    lines.append(table(rows, head=head, right=(1,) if naive else ()))
     for name, (n, positive) in found.by_decision.items():
-        lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")
-    if by_day:
-        head = ("day", "mature", "positive", *(name.replace("_", " ") for name in found.metrics))
+        if is_binary:
+            lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")
+        elif name != "none":
+            lines.append(f"  {name}: {count(n, 'row')}")
+    if by == "horizon":
+        lines += ["", _measured_horizons(found)]
+    if by == "day":
+        head = (
+            "day",
+            "mature",
+            *(["positive"] if is_binary else []),
+            *(name.replace("_", " ") for name in found.metrics),
+        )
         shown = []
         for each in found.days:
             values = (metric(each.metrics.get(name)) for name in found.metrics)
-            shown.append((day(each.start), f"{each.mature:,}", f"{each.positives:,}", *values))
+            counts = (each.mature, each.positives) if is_binary else (each.mature,)
+            shown.append((day(each.start), *(f"{n:,}" for n in counts), *values))
         lines += ["", table(shown, head=head, right=range(1, len(head)))]
     return "\n".join(lines)
