@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from holdfast.app.state import settled_in_lake
+from holdfast.app.state import demand_past, settled_in_lake
 from holdfast.app.wire import Wiring
 from holdfast.datasets.forecast import BASELINE, seasonal_naive
 from holdfast.datasets.label import Label
@@ -120,11 +120,7 @@ def measure_performance(
     nothing happened from one of which nobody brought the news.
     """
     _demand_interval(since, until)
-    if as_of is not None and as_of > (now := wiring.clock.now_us()):
-        raise UsageError(
-            f"--as-of {format_instant(as_of)} is not over yet: it is {format_instant(now)}.",
-            hint="outcomes may still arrive until then",
-        )
+    demand_past(wiring, as_of)
     lake = wiring.lake
     where = (pl.col("model") == version.model) & (pl.col("version") == version.number)
     if since is not None:

@@ -252,6 +252,11 @@ class Workspace:
         Parameters
         ----------
         as_of : nothing that arrived later is used; by default the latest arrival stored
+
+        Raises
+        ------
+        UsageError
+            If `as_of` is after the clock.
         """
         from holdfast.app.train import build_dataset
 

@@ -156,6 +156,17 @@ def test_same_seed_and_data_give_the_same_files(world: World) -> None:
     assert (first / "model.txt").read_bytes() == (bundles / one.run.bundle / "model.txt").read_bytes()
 
 
+def test_a_run_lasts_as_long_as_it_does_also_where_the_clock_of_the_project_stands_still(
+    world: World,
+) -> None:
+    clock = Standing(newest_arrival(world) + DAY)
+
+    run = Workspace(world.folder, clock=clock).train("fraud", seed=11, by="eva").run
+
+    assert run.started_us == clock.us
+    assert run.duration_us > 0
+
+
 def test_dataset_is_the_one_that_training_uses(world: World) -> None:
     workspace = world.open()
 
@@ -383,8 +394,10 @@ def test_whoever_knows_that_nothing_more_came_says_until_when(built: World) -> N
 def test_what_arrives_tomorrow_is_not_known_today(built: World) -> None:
     clock = Standing(newest_arrival(built) + DAY)
 
-    with pytest.raises(UsageError, match="is not over yet: it is "):
-        Workspace(built.folder, clock=clock).performance("fraud", as_of=clock.us + 1)
+    workspace = Workspace(built.folder, clock=clock)
+    for ask in (workspace.performance, workspace.dataset, workspace.train):
+        with pytest.raises(UsageError, match="is not over yet: it is "):
+            ask("fraud", as_of=clock.us + 1)
 
 
 def test_a_duration_counts_back_from_the_newest_row(built: World) -> None:
