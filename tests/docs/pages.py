@@ -5,6 +5,7 @@ Each shown line has to be in the output, in order; ``...`` stands for anything, 
 An HTML comment in front of a block says what the reader does beside it:
 
 * ``<!-- status: 1 -->``: the last command of the block is refused with this exit status
+* ``<!-- some: TEXT -->``: the number that the last command says in front of these words is above 0
 * ``<!-- background: TEXT -->``: the command goes on in a terminal of its own; it is ready when it says TEXT
 * ``<!-- stop: TEXT -->``, before a line of prose: Ctrl-C in that terminal; it ends with 0 and its last words
 * ``<!-- untested: REASON -->``: the block is not run
@@ -118,14 +119,18 @@ class Terminal:
                 self.running.append(Background(self._filled(command), self, block.say))
                 continue
             expected = int(block.say) if block.mark == "status" and n == len(commands) - 1 else 0
+            counted = block.say if block.mark == "some" and n == len(commands) - 1 else ""
             deadline = time.monotonic() + (AGAIN_S if is_question(command) else 0)
             status, output = self.run(command)
-            while (status != expected or first_missing(shown, output)) and time.monotonic() < deadline:
+            while time.monotonic() < deadline and (
+                status != expected or first_missing(shown, output) or not says_some(counted, output)
+            ):
                 time.sleep(0.3)
                 status, output = self.run(command)
             assert status == expected, f"{where}: `{command}` ended with {status}:\n{output}"
             missing = first_missing(shown, output)
             assert missing is None, f"{where}: `{command}` does not say {missing!r}:\n{output}"
+            assert says_some(counted, output), f"{where}: `{command}` says no number {counted!r}:\n{output}"
 
     def run(self, command: str) -> tuple[int, str]:
         """Run one command; return its status and everything it said."""
@@ -228,7 +233,14 @@ _LISTENING = (
 
 def is_question(command: str) -> bool:
     """Whether a command only asks for what comes within seconds; a reader whom it did not suit asks again."""
-    return command.startswith("holdfast why ") or (command.startswith("curl ") and " -d " not in command)
+    asks = command.startswith(("holdfast why ", "holdfast performance "))
+    return asks or (command.startswith("curl ") and " -d " not in command)
+
+
+def says_some(words: str, output: str) -> bool:
+    """Whether the output says a number above 0 in front of these words, if there are any."""
+    found = re.search(rf"([\d,]+) {re.escape(words)}", output)
+    return not words or (found is not None and int(found[1].replace(",", "")) > 0)
 
 
 def first_missing(shown: list[str], output: str) -> str | None:

@@ -48,6 +48,7 @@ def python_of(page: str) -> str:
 
 TYPED = {
     "add-a-feature.md",
+    "forecast-demand.md",
     "ingest-history.md",
     "join-a-table.md",
     "read-why.md",
@@ -142,17 +143,38 @@ def test_real_data_are_taken_through_as_the_page_says(terminal):
 
     here.run_page("how-to/start-with-real-data.md")
 
-    # The page goes on with two columns that leak: what it quotes is what is said then.
+    # The page goes on with columns that leak: what it quotes is what is said then.
     project = here.folder / "project.py"
     added = python_of("how-to/start-with-real-data.md")
     text = project.read_text(encoding="utf-8")
     end = text.index("    }\n", text.index("def create_features"))
     project.write_text(text[:end] + added + text[end:], encoding="utf-8")
+    status, said = here.run("holdfast validate")
+    assert status == 1
+    for name in ("country", "assigned_room_type", "required_car_parking_spaces"):
+        assert f"`{name}` reads `{name}`, which is marked known_later: history shows" in said
+    text = project.read_text(encoding="utf-8")
+    project.write_text(text.replace(", known_later=True", ""), encoding="utf-8")
     assert here.run("holdfast apply --by ines")[0] == 0
     status, said = here.run("holdfast train cancellation --seed 7 --by ines --as-of 2017-03-01T00:00:00Z")
     assert status == 0
     assert "leak?   required_car_parking_spaces" in said
     assert "leak?   assigned_room_type" in said
+    assert "leak?   country" not in said
+
+
+@pytest.mark.slow
+def test_demand_is_forecast_as_the_page_says(terminal):
+    here = terminal()
+    small = {
+        "--days 730": "--from 430 --days 300 --stores 2 --items 6",
+        "--days 14": "--days 14 --stores 2 --items 6",
+    }
+    here.change = lambda command: next(
+        (command.replace(*to) for to in small.items() if to[0] in command), command
+    )
+
+    here.run_page("how-to/forecast-demand.md")
 
 
 @pytest.mark.slow

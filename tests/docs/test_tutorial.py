@@ -1,7 +1,7 @@
 """The tutorial is typed as it stands in an empty folder: each command, and each line of output it shows."""
 
 import pytest
-from tests.docs.pages import blocks, first_missing
+from tests.docs.pages import blocks, first_missing, says_some
 
 
 @pytest.mark.slow
@@ -30,3 +30,10 @@ def test_shown_lines_must_stand_in_the_output_in_order():
     assert first_missing(["a 1", "...", "fraud@...: ... rows", "b"], output) is None
     assert first_missing(["b", "a 1"], output) == "a 1"
     assert first_missing(["fraud@1: 8 rows"], output) == "fraud@1: 8 rows"
+
+
+def test_a_number_that_must_be_above_0_is_looked_at():
+    assert says_some("with mature labels", "250 predictions, 1,249 with mature labels")
+    assert not says_some("with mature labels", "250 predictions, 0 with mature labels")
+    assert not says_some("with mature labels", "250 predictions")
+    assert says_some("", "")

@@ -79,12 +79,25 @@ def test_loop_from_published_rows_to_measured_predictions(prepared: Path) -> Non
     assert measured["mature"] == measured["predictions"] == predicted["rows"]
 
 
-def test_columns_that_were_corrected_afterwards_are_told_and_country_is_not(
+def leaky(prepared: Path, folder: Path, *, marked: bool) -> Path:
+    shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns(".holdfast", "__pycache__"))
+    make_leaky(folder, marked=marked)
+    return folder
+
+
+def test_columns_marked_as_corrected_afterwards_are_refused_by_validate(
     prepared: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "leaky"
-    shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns(".holdfast", "__pycache__"))
-    make_leaky(folder)
+    ran = holdfast("validate", cwd=leaky(prepared, tmp_path / "leaky", marked=True))
+
+    assert ran.status == 1
+    for name in ("country", "assigned_room_type", "required_car_parking_spaces"):
+        assert f"`{name}` reads `{name}`, which is marked known_later" in ran.out
+    assert "`reservation_status`" not in ran.out  # nobody marked it: the probe tells it, see below
+
+
+def test_without_their_marks_the_probe_tells_all_but_country(prepared: Path, tmp_path: Path) -> None:
+    folder = leaky(prepared, tmp_path / "leaky", marked=False)
     workspace = Workspace(folder)
     workspace.apply(by="ines")
     for source in ("bookings", "outcomes"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
@@ -18,7 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from holdfast.training.calibration import BINS
+from holdfast.training.calibration import BINS, LEAST_OVERLAP, LEAST_PROBABILITY
 from holdfast.training.metric import METRICS, Costs, Scored, evaluate, evaluate_with_intervals
 
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
@@ -46,6 +46,21 @@ def scored(draw: st.DrawFn, *, whole_weights: bool = False, least: int = 1) -> S
 
 def value(name: str, rows: Scored) -> float:
     return METRICS[name].prepare(rows)(rows.weight)
+
+
+def logits(rows: Scored) -> np.ndarray:
+    """Logits of the rows that count."""
+    p = np.clip(rows.score[rows.weight > 0], LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return np.log(p) - np.log1p(-p)
+
+
+def assert_equal(found: dict[str, float], expected: dict[str, float], rows: Scored) -> None:
+    """Compare metrics up to the rounding of sums; that of a slope is of what it makes over all scores."""
+    span = np.ptp(logits(rows)) or 1.0
+    assert found.keys() == expected.keys()
+    for name in found:
+        least = 1e-9 * max(1.0, 1 / span) if name == "calibration_slope" else 1e-9
+        assert found[name] == pytest.approx(expected[name], rel=1e-6, abs=least, nan_ok=True), name
 
 
 def has_both(rows: Scored) -> bool:
@@ -171,11 +186,14 @@ def test_calibration_slope_equals_scikit_learn_where_it_exists(rows: Scored) -> 
     y, margin = rows.y[used], np.log(rows.score[used] / (1 - rows.score[used]))
     found = value("calibration_slope", rows)
 
-    overlap = has_both(rows) and (
-        margin[y > 0].min() < margin[y == 0].max() and margin[y == 0].min() < margin[y > 0].max()
-    )
-    assert math.isnan(found) != overlap
-    if overlap:
+    overlap = -math.inf
+    if has_both(rows):
+        above, below = margin[y > 0], margin[y == 0]
+        overlap = min(below.max() - above.min(), above.max() - below.min())
+    least = LEAST_OVERLAP * np.ptp(margin)
+    assume(abs(overlap - least) > 1e-12)
+    assert math.isnan(found) == (overlap <= least)
+    if overlap > least:
         fit = LogisticRegression(C=math.inf, tol=1e-10, max_iter=5_000).fit(
             margin[:, np.newaxis], y, sample_weight=rows.weight[used]
         )
@@ -203,28 +221,73 @@ def test_order_of_rows_changes_no_metric(rows: Scored, random: object) -> None:
     costs = Costs(rows.costs.acted[order], rows.costs.false_alarm, rows.costs.missed[order])
     shuffled = Scored(rows.y[order], rows.score[order], rows.weight[order], rows.day[order], rows.k, costs)
 
-    assert evaluate(shuffled, "binary") == pytest.approx(
-        evaluate(rows, "binary"), rel=1e-6, abs=1e-9, nan_ok=True
+    assert_equal(evaluate(shuffled, "binary"), evaluate(rows, "binary"), rows)
+
+
+def repeated(rows: Scored) -> Scored:
+    times = rows.weight.astype(int)
+    costs = rows.costs and Costs(
+        rows.costs.acted.repeat(times), rows.costs.false_alarm, rows.costs.missed.repeat(times)
     )
+    y, score, day = (column.repeat(times) for column in (rows.y, rows.score, rows.day))
+    return Scored(y, score, np.ones(times.sum()), day, rows.k, costs)
 
 
 @given(scored(whole_weights=True))
 def test_weight_of_two_means_two_rows(rows: Scored) -> None:
-    times = rows.weight.astype(int)
-    assert rows.costs is not None
-    costs = Costs(rows.costs.acted.repeat(times), rows.costs.false_alarm, rows.costs.missed.repeat(times))
-    repeated = Scored(
-        rows.y.repeat(times),
-        rows.score.repeat(times),
-        np.ones(times.sum()),
-        rows.day.repeat(times),
-        rows.k,
-        costs,
+    assert_equal(evaluate(rows, "binary"), evaluate(repeated(rows), "binary"), rows)
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> Scored:
+    """Rows of a few scores, some of which differ in their last digits only."""
+    scores = draw(st.lists(st.sampled_from((0.0, 1e-9, 0.05, 0.25, 0.5, 0.9, 1.0)), min_size=1, max_size=3))
+    gap = 10.0 ** draw(st.floats(-17, -3))
+    near = st.sampled_from([min(max(score + gap * by, 0.0), 1.0) for score in scores for by in (-1, 0, 1)])
+    row = st.tuples(st.sampled_from((0.0, 1.0)), near, st.sampled_from((1.0, 2.0, 3.0)))
+    y, score, weight = np.array(draw(st.lists(row, min_size=2, max_size=30))).T
+    return Scored(y, score, weight, np.zeros(len(y), np.int64))
+
+
+# Both were found; the slope was nan or -1.83, and -12.59 or -12.21, as the sums were rounded.
+@example(
+    Scored(
+        np.array([1.0, 0, 0, 1, 0, 1, 1]),
+        np.array([0.25000000000000006, 0.25, *[0.25000000000000006] * 4, 1e-09]),
+        np.array([1.0, 3, 1, 3, 1, 1, 2]),
+        np.zeros(7, np.int64),
     )
+)
+@example(
+    Scored(
+        np.array([1.0, 0, 1, 1, 0, 1]),
+        np.array([*[0.49999999999999994] * 2, 0.5000000000000001, *[0.49999999999999994] * 2, 0.05]),
+        np.array([2.0, 3, 1, 2, 2, 3]),
+        np.zeros(6, np.int64),
+    )
+)
+@given(crowded())
+def test_weight_of_two_means_two_rows_where_scores_are_nearly_equal(rows: Scored) -> None:
+    both = ({"calibration_slope": value("calibration_slope", each)} for each in (rows, repeated(rows)))
 
-    expected = evaluate(repeated, "binary")
+    assert_equal(*both, rows)
 
-    assert evaluate(rows, "binary") == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
+
+@given(
+    st.sampled_from((1e-9, 0.01, 0.3, 0.5, 0.9)),
+    st.floats(-9, -2),
+    st.tuples(*[st.integers(1, 50).map(float)] * 4),
+)
+def test_slope_of_two_scores_joins_the_logits_of_their_shares(
+    low: float, gap: float, counts: tuple[float, ...]
+) -> None:
+    score = np.array([low, low, low * (1 + 10.0**gap), low * (1 + 10.0**gap)])
+    rows = Scored(np.array([1.0, 0, 1, 0]), score, np.array(counts), np.zeros(4, np.int64))
+    x = logits(rows)
+
+    expected = math.log(counts[2] * counts[1] / (counts[3] * counts[0]))
+
+    assert value("calibration_slope", rows) * (x[2] - x[0]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @given(scored(), st.integers(0, 2**63))

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from holdfast.app.state import settled_in_lake
+from holdfast.app.state import demand_past, settled_in_lake
 from holdfast.app.wire import Wiring
-from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, TARGET, T, event_spine, event_time_of
+from holdfast.datasets.forecast import BASELINE, seasonal_naive
+from holdfast.datasets.label import Label
+from holdfast.datasets.snapshot import LABEL, PART, WEIGHT, Snapshot
+from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, TARGET, Grid, T, event_spine, event_time_of
 from holdfast.events.logged import apply_logged
 from holdfast.events.source import ARRIVED, Source
 from holdfast.features.view import FeaturePlan
@@ -20,12 +24,15 @@ from holdfast.kernel.ports import Progress
 from holdfast.kernel.time import format_instant
 from holdfast.monitoring.performance import Performance, measure
 from holdfast.project.compiled import CompiledProject
+from holdfast.registry.lookup import get_run
 from holdfast.registry.version import ModelVersion
 from holdfast.serving.parity import requests_of
 from holdfast.serving.ports import PREDICTIONS
 from holdfast.serving.predict import PredictReport, predict_batch
 from holdfast.serving.rows import GridRows
 from holdfast.training.bundle import Bundle
+from holdfast.training.forecast import scales_of
+from holdfast.training.model import Baseline
 
 
 def predict_interval(
@@ -99,10 +106,21 @@ def _known_batch(wiring: Wiring, dry_run: bool) -> Iterator[int]:
 
 
 def measure_performance(
-    wiring: Wiring, project: CompiledProject, version: ModelVersion, *, since: int | None, until: int | None
+    wiring: Wiring,
+    project: CompiledProject,
+    version: ModelVersion,
+    *,
+    since: int | None,
+    until: int | None,
+    as_of: int | None = None,
 ) -> Performance:
-    """Join the version's predictions with the outcomes that have arrived, and measure."""
+    """Join the version's predictions with the outcomes that have arrived, and measure.
+
+    Without `as_of` that is the newest arrival: a clock that went on alone does not tell a world in which
+    nothing happened from one of which nobody brought the news.
+    """
     _demand_interval(since, until)
+    demand_past(wiring, as_of)
     lake = wiring.lake
     where = (pl.col("model") == version.model) & (pl.col("version") == version.number)
     if since is not None:
@@ -124,6 +142,13 @@ def measure_performance(
         entity: tuple[str, ...] = ()
     else:
         rows, entity = _asked(records, bundle.plan), spine.grid.key
+    snapshot = wiring.snapshots.load(version.dataset)
+    expected_at: dict[int, dict[str, float | None]] = {}
+    if not isinstance(spine, Source) and spine.forecast is not None:
+        baseline = project.model(version.model).baseline
+        rows = _beside(rows, snapshot, baseline, label, outcomes_source, outcomes, spine.grid)
+        run = get_run(wiring.registry, version.run).payload
+        expected_at = {at["horizon"]: at["metrics"] for at in run.get("by_horizon", ())}
     return measure(
         version.model,
         version.number,
@@ -132,14 +157,38 @@ def measure_performance(
         label,
         outcomes_source,
         outcomes,
-        as_of=max(_ends(arrived)[1] for arrived in arrivals if len(arrived)),
+        as_of=max(_ends(arrived)[1] for arrived in arrivals if len(arrived)) if as_of is None else as_of,
         k=project.model(version.model).precision_at,
         expected=bundle.expected.metrics,
-        learnt_until=wiring.snapshots.load(version.dataset).recipe.learnt_until,
+        learnt_until=snapshot.recipe.learnt_until,
         entity=entity,
         about=None if isinstance(spine, Source) else TARGET,
         task=bundle.manifest.task,
+        expected_at=expected_at,
     )
+
+
+def _beside(
+    rows: pl.DataFrame,
+    snapshot: Snapshot,
+    baseline: Baseline,
+    label: Label,
+    source: Source,
+    outcomes: pl.DataFrame,
+    grid: Grid,
+) -> pl.DataFrame:
+    """Return rows of a forecast with what training measured with: `_scale` of the series and `_baseline`.
+
+    The scales are those of the version's dataset; a series that is not in it has none.
+    """
+    if baseline.season is None:
+        train = snapshot.frame.filter(pl.col(PART) == "train")
+        mean = train.select((pl.col(WEIGHT) * pl.col(LABEL)).sum() / pl.col(WEIGHT).sum()).item()
+        naive = np.full(rows.height, mean)
+    else:
+        naive = seasonal_naive(rows, label, source, outcomes, grid, baseline.season)
+    rows = rows.with_columns(pl.Series(BASELINE, naive))
+    return rows.join(scales_of(snapshot), on=grid.key, how="left", maintain_order="left")
 
 
 def _rows_of(bundle: Bundle, project: CompiledProject) -> Source | GridRows:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.adapters.journal import JournalFileWriter
-from holdfast.app.state import applied_definition
+from holdfast.app.state import applied_definition, live_sources, served_models
 from holdfast.app.wire import Wiring
 from holdfast.events.journal import Durability
 from holdfast.events.row import RowJudge, Stored
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("holdfast.serve")
 
+NOTHING_TO_SERVE = "no source takes events one by one, and no model answers them"
 KEPT_BUNDLES = 8
 """Loaded bundles that are kept, so that a rollback finds its version in memory."""
 DEFINITION_EVERY = 10
@@ -158,6 +159,8 @@ class LiveService:
             if route.champion is not None
         )
         level = logging.WARNING if change.waiting or not answering else logging.INFO
+        if not change.routes and change.gates:
+            level, answering = logging.INFO, f"nothing; events of {', '.join(change.gates)} are accepted"
         self._say(
             f"answering: {answering or 'nothing'}" + "".join(f"; {why}" for why in change.waiting), level
         )
@@ -190,7 +193,7 @@ class LiveService:
         definition, project = self._current()
         registry = self.wiring.registry
         aliases = []
-        for model in _served(project):
+        for model in served_models(project):
             alias = registry.find_alias(model, "champion")
             aliases.append((model, None, 0) if alias is None else (model, alias.version, alias.revision))
         store: OnlineStore = self.wiring.online
@@ -222,17 +225,15 @@ class LiveService:
     def _build(self, seen: _Seen, project: CompiledProject, store: OnlineStore) -> Change:
         waiting: list[str] = []
         reader, state = self._open_state(seen, store, waiting)
-        gates = {name: _gate(project, name) for name in project.sources if _is_live(project, name)}
+        gates = {name: _gate(project, name) for name in live_sources(project)}
         routes = {}
         for model, version, revision in seen.aliases:
             gate = gates.get(project.feature_sets[project.models[model].features].spine)
             if gate is None:
                 continue
             routes[model] = self._route(project, model, version, revision, gate, state, waiting)
-        if not routes:
-            waiting.append(
-                "the project has no model that answers events; batch models answer through `holdfast predict`"
-            )
+        if not routes and not gates:
+            waiting.append(NOTHING_TO_SERVE)
         for route in routes.values():
             if route.champion is not None and route.champion.features.lacks:
                 waiting.append(f"{route.model}: {route.champion.features.lacks}")
@@ -360,20 +361,6 @@ class LiveService:
         if words != self._said:
             LOGGER.log(level, words)
             self._said = words
-
-
-def _served(project: CompiledProject) -> list[str]:
-    """Return the models whose rows are events; those over a grid are for batches only."""
-    return [
-        name
-        for name, model in project.models.items()
-        if project.feature_sets[model.features].spine in project.sources
-    ]
-
-
-def _is_live(project: CompiledProject, source: str) -> bool:
-    schema = project.sources[source].schema
-    return schema.event_id is not None and schema.event_time is not None
 
 
 def _gate(project: CompiledProject, source: str) -> Gate:

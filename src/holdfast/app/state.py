@@ -20,10 +20,10 @@ from holdfast.features.online import compile_state, fold, load_plan
 from holdfast.features.ports import OnlineWriter
 from holdfast.features.tile import StatePlan
 from holdfast.features.view import View
-from holdfast.kernel.errors import HoldfastError, RefusedError
+from holdfast.kernel.errors import HoldfastError, RefusedError, UsageError
 from holdfast.kernel.ids import from_data
 from holdfast.kernel.schema import Schema
-from holdfast.kernel.time import DAY
+from holdfast.kernel.time import DAY, format_instant
 from holdfast.project.compiled import CompiledProject
 from holdfast.registry.ports import Definition
 from holdfast.serving.frames import records_frame
@@ -59,6 +59,39 @@ def applied_definition(wiring: Wiring) -> Definition:
 def applied_project(wiring: Wiring) -> CompiledProject:
     """Return the project of `applied_definition`, which raises like it."""
     return from_data(CompiledProject, applied_definition(wiring).plan)
+
+
+def served_models(project: CompiledProject) -> list[str]:
+    """Return the models whose rows are events; those over a grid are for batches only."""
+    return [
+        name
+        for name, model in project.models.items()
+        if project.feature_sets[model.features].spine in project.sources
+    ]
+
+
+def live_sources(project: CompiledProject) -> list[str]:
+    """Return the sources that take events one by one: those whose schema names an id and a time."""
+    return [
+        name
+        for name, source in project.sources.items()
+        if source.schema.event_id is not None and source.schema.event_time is not None
+    ]
+
+
+def demand_past(wiring: Wiring, as_of: int | None) -> None:
+    """Refuse an instant of knowledge that is not over: outcomes that may still arrive would count as absent.
+
+    Raises
+    ------
+    UsageError
+        If it is after the clock.
+    """
+    if as_of is not None and as_of > (now := wiring.clock.now_us()):
+        raise UsageError(
+            f"--as-of {format_instant(as_of)} is not over yet: it is {format_instant(now)}.",
+            hint="outcomes may still arrive until then",
+        )
 
 
 def settled_in_lake(wiring: Wiring) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import polars as pl
 
 from holdfast.adapters.environment import code_fingerprint, describe_environment
 from holdfast.app.outcomes import Trained
+from holdfast.app.state import demand_past
 from holdfast.app.wire import Wiring
 from holdfast.datasets.build import build
 from holdfast.datasets.snapshot import PART, ROW_PREFIX, Snapshot
@@ -39,6 +41,7 @@ def build_dataset(
     wiring: Wiring, project: CompiledProject, name: str, *, as_of: int | None, progress: Progress
 ) -> Snapshot:
     """Build the dataset of a model from what is stored, and keep it."""
+    demand_past(wiring, as_of)
     model = project.model(name)
     _refuse_unbuilt(project, name)
     features = project.feature_sets[model.features]
@@ -80,7 +83,7 @@ def train_model(
 ) -> Trained:
     """Build, train, judge and register; a failed gate leaves the run on record and no version."""
     model, release = project.model(name), project.release(name)
-    started = wiring.clock.now_us()
+    started, began = wiring.clock.now_us(), time.monotonic()  # a demo's clock jumps; a duration does not
     snapshot = build_dataset(wiring, project, name, as_of=as_of, progress=progress)
     registry = wiring.registry
     champion = registry.find_alias(name, "champion")
@@ -111,7 +114,7 @@ def train_model(
             seed=seed,
             author=author,
             started_us=started,
-            elapsed=lambda: wiring.clock.now_us() - started,
+            elapsed=lambda: round((time.monotonic() - began) * 1e6),
             environment=environment,
             code=code,
             project=project.fingerprint,

@@ -24,10 +24,13 @@ from pathlib import Path
 from holdfast.app.alone import alone
 from holdfast.app.load import find_folder
 from holdfast.app.log import SUPERVISED
+from holdfast.app.serve import NOTHING_TO_SERVE
+from holdfast.app.state import applied_project, live_sources, served_models
 from holdfast.app.stopping import Stop, die_of_signals, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.app.worker import worker_status
 from holdfast.kernel.errors import UsageError
+from holdfast.project.compiled import CompiledProject
 
 FIRST_WAIT_S, LONGEST_WAIT_S, HEALTHY_S = 0.5, 30.0, 10.0
 """A child that ended starts again after a wait, twice as long each time, until one has lived for a while."""
@@ -86,6 +89,7 @@ class Up:
     write: Callable[[str], None] | None = None
     _stopping: Stop = field(default_factory=Stop, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _accepts: str = field(default="predictions", init=False)
 
     def run(self) -> int:
         """Run until asked to stop; return the exit status.
@@ -94,11 +98,14 @@ class Up:
         ------
         ConflictError
             If another process does this for the project already (HF303).
+        RefusedError
+            If the project was not applied (HF404).
         UsageError
-            If a port is taken.
+            If a port is taken, or nothing is to be done.
         """
         folder = find_folder(Path(self.folder))
         with alone(folder) as tell:
+            self._accepts = what_is_accepted(applied_project(Wiring(folder)))
             self.port = free_port(self.host, self.port, "--port")
             self.status_port = free_port(self.host, self.status_port, "--status-port")
             tell(self._addresses())
@@ -112,7 +119,7 @@ class Up:
                 self._await(child)
             if not self._stopping.is_set():
                 service, page = self._addresses()
-                self.say("up", f"ready: predictions at {service}")
+                self.say("up", f"ready: {self._accepts} at {service}")
                 self.say("up", f"status page at {page}; Ctrl-C stops everything")
             while not self._stopping.wait(_TICK_S):
                 for child in children:
@@ -236,6 +243,29 @@ class Up:
                 self.say("up", f"{child.name} did not end within {STOP_S:.0f} s")
                 process.kill()
                 process.wait()
+
+
+def what_is_accepted(project: CompiledProject) -> str:
+    """Return what the service of a project is for.
+
+    Raises
+    ------
+    UsageError
+        If it is for nothing: all is loaded from files and answered in batches.
+    """
+    if served_models(project):
+        return "predictions"
+    if sources := live_sources(project):
+        return (
+            f"events of {', '.join(sources)} (no model answers them; `holdfast predict` answers in batches)"
+        )
+    raise UsageError(
+        f"`{project.name}` has nothing to serve: {NOTHING_TO_SERVE}.",
+        at="sources",
+        has=tuple(project.sources),
+        hint="a source takes events whose schema has hf.event_id() and hf.event_time(); files and batches "
+        "need no process that waits: `holdfast ingest`, `train`, `predict`",
+    )
 
 
 def free_port(host: str, port: int, option: str) -> int:

@@ -252,6 +252,11 @@ class Workspace:
         Parameters
         ----------
         as_of : nothing that arrived later is used; by default the latest arrival stored
+
+        Raises
+        ------
+        UsageError
+            If `as_of` is after the clock.
         """
         from holdfast.app.train import build_dataset
 
@@ -510,19 +515,28 @@ class Workspace:
         since: str | int | None = None,
         until: str | int | None = None,
         version: int | None = None,
+        as_of: str | int | None = None,
     ) -> Performance:
         """Measure recorded predictions on the outcomes that have matured.
 
         Parameters
         ----------
         since, until : of the rows' time; `since` also as a duration back from the newest row it answered
+        as_of
+            What had arrived by then is all there was; by default the latest arrival stored of the rows and
+            their outcomes.
+
+        Raises
+        ------
+        UsageError
+            If `as_of` is after the clock.
         """
         from holdfast.app.predict import measure_performance, newest_answered
 
         chosen = self._version(model, version)
         begin = self._since(since, lambda: newest_answered(self.wiring, chosen))
-        interval = {"since": begin, "until": _instant(until)}
-        return measure_performance(self.wiring, self.project, chosen, **interval)
+        bounds = {"since": begin, "until": _instant(until), "as_of": _instant(as_of)}
+        return measure_performance(self.wiring, self.project, chosen, **bounds)
 
 
 def _places(given: Iterable[Any]) -> list[str]:

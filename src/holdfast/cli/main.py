@@ -224,8 +224,8 @@ def history(
 ) -> None:
     """Show the append-only history and verify its chain of hashes.
 
-    The chain is verified from the beginning, however few entries are shown. With --json, `total` says how
-    many there are.
+    The chain is verified from the beginning, however few entries are shown. Times are those of the project's
+    clock, the system's unless a demo sets it. With --json, `total` says how many there are.
     """
     from holdfast.cli import render
 
@@ -359,17 +359,32 @@ def performance(
     version: Annotated[
         int | None, typer.Option(help="Version to measure.", show_default="the champion")
     ] = None,
-    by: Annotated[str | None, typer.Option("--by", help="`day`: one more row for each day.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", help="`day`: one more row for each day; `horizon`: for each horizon of a forecast."
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", help="What had arrived by then is all there was.", show_default="the newest arrival"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure predictions on the labels that have matured, beside what was expected."""
     from holdfast.cli import render
     from holdfast.kernel.errors import UsageError
 
-    if by not in (None, "day"):
-        raise UsageError(f"--by takes `day`, found {by!r}.")
-    found = _open(folder).performance(model, since=since, until=until, version=version)
-    _show(found, as_json, lambda shown: render.performance(shown, by is not None))
+    if by not in (None, "day", "horizon"):
+        raise UsageError(f"--by takes `day` or `horizon`, found {by!r}.")
+    found = _open(folder).performance(model, since=since, until=until, version=version, as_of=as_of)
+    if by == "horizon" and found.mature and not found.horizons:
+        raise UsageError(
+            f"{found.model}@{found.version} forecasts no horizons.", at="--by", hint="--by day goes by day"
+        )
+    _show(found, as_json, lambda shown: render.performance(shown, by))
 
 
 @app.command(epilog="Example: holdfast serve --port 8000 --workers 2")

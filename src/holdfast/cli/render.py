@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from holdfast.kernel.errors import DefinitionError, HoldfastError, Problem
 from holdfast.kernel.ids import short
-from holdfast.kernel.time import format_duration, format_instant
+from holdfast.kernel.time import MINUTE, format_duration, format_instant
 
 if TYPE_CHECKING:
     from holdfast.app.outcomes import History, ListedVersion, Trained
@@ -294,8 +295,10 @@ def _suspicions(found: Sequence[Suspicion]) -> list[str]:
     ]
     if any(not each.vetted for each in found):
         lines.append(
-            "        leave it out if it is known only afterwards, or say vetted={...} with the model"
+            "        if it is known only afterwards, leave it out and mark its column "
+            "hf.field(known_later=True);"
         )
+        lines.append("        if it is right all the same, say vetted={...} with the model")
     return lines
 
 
@@ -353,6 +356,11 @@ def history(found: History) -> str:
     total = f"{found.total} entr{'y' if found.total == 1 else 'ies'}, {verdict}"
     if len(found.entries) < found.total:
         total = f"the last {len(found.entries)} of {total}; --limit {found.total} shows all"
+    set_back = [str(e.sequence) for before, e in pairwise(found.entries) if e.at_us < before.at_us - MINUTE]
+    if set_back:
+        total += (
+            f"\nthe project's clock was set back before entry {', '.join(set_back)}; entries are in order"
+        )
     return f"{text if rows else 'nothing has happened yet'}\n{total}"
 
 
@@ -390,7 +398,10 @@ def _unmeasured(found: Performance) -> list[str]:
     lines = []
     if found.waiting:
         since = "its row" if found.task == "binary" else "what its row is about"
-        lines.append(f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after {since}")
+        lines.append(
+            f"  {count(found.waiting, 'row')} wait: a label is fixed {after} after {since}, "
+            f"and known is what arrived up to {second(found.as_of)}"
+        )
     if found.censored:
         lines.append(f"  {count(found.censored, 'row')} not counted: the decision prevented the outcome")
     if found.late:
@@ -401,19 +412,40 @@ def _unmeasured(found: Performance) -> list[str]:
     return lines
 
 
-def performance(found: Performance, by_day: bool = False) -> str:
-    """Return measured beside expected metrics, and the same by day if asked."""
-    share = found.positives / found.mature if found.mature else 0.0
+def _measured_horizons(found: Performance) -> str:
+    """Return the relative errors at every horizon, beside the baseline's and what was expected."""
+    names = ("wape", "rmsse")
+    head = ("horizon", "mature", *(word for name in names for word in ("baseline", name, "expected")))
+    rows = []
+    for at in found.horizons:
+        values = (part.get(name) for name in names for part in (at.baseline, at.metrics, at.expected))
+        rows.append((str(at.horizon), f"{at.mature:,}", *map(metric, values)))
+    return table(rows, head=head, right=range(1, len(head)))
+
+
+def performance(found: Performance, by: str | None = None) -> str:
+    """Return measured beside expected metrics, and the same by ``day`` or ``horizon`` if asked."""
+    is_binary = found.task == "binary"
     lines = [
         f"{found.model}@{found.version}  {day(found.since)} to {day(found.until)}: "
         f"{count(found.predictions, 'prediction')}, {found.mature:,} with mature labels"
-        + (f", {share:.2%} positive" if found.task == "binary" else ""),
+        + (f", {found.positives / found.mature:.2%} positive" if is_binary and found.mature else ""),
     ]
     lines += _unmeasured(found)
     if not found.mature:
-        return "\n".join([*lines, "no label has matured yet"])
+        if found.waiting:
+            lines.append("no label has matured yet; if nothing more came until a later time, --as-of says so")
+        else:
+            lines.append("no row has a label")
+        return "\n".join(lines)
+    naive = found.baseline
     rows = [
-        (name.replace("_", " "), interval(value), interval(found.expected.get(name)))
+        (
+            name.replace("_", " "),
+            *([metric(naive.get(name))] if naive else []),
+            interval(value),
+            interval(found.expected.get(name)),
+        )
         for name, value in found.metrics.items()
     ]
     if found.learnt_from:
@@ -421,14 +453,26 @@ def performance(found: Performance, by_day: bool = False) -> str:
             f"{found.learnt_from:,} of these rows are older than the end of what it learnt from, so the "
             "measured values flatter it; leave them out with --since"
         )
-    lines.append(table(rows, head=("", "measured [95 %]", "expected [95 %]")))
+    head = ("", *(["baseline"] if naive else []), "measured [95 %]", "expected [95 %]")
+    lines.append(table(rows, head=head, right=(1,) if naive else ()))
     for name, (n, positive) in found.by_decision.items():
-        lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")
-    if by_day:
-        head = ("day", "mature", "positive", *(name.replace("_", " ") for name in found.metrics))
+        if is_binary:
+            lines.append(f"  {name}: {count(n, 'row')}, {positive:,} positive ({positive / n:.1%})")
+        elif name != "none":
+            lines.append(f"  {name}: {count(n, 'row')}")
+    if by == "horizon":
+        lines += ["", _measured_horizons(found)]
+    if by == "day":
+        head = (
+            "day",
+            "mature",
+            *(["positive"] if is_binary else []),
+            *(name.replace("_", " ") for name in found.metrics),
+        )
         shown = []
         for each in found.days:
             values = (metric(each.metrics.get(name)) for name in found.metrics)
-            shown.append((day(each.start), f"{each.mature:,}", f"{each.positives:,}", *values))
+            counts = (each.mature, each.positives) if is_binary else (each.mature,)
+            shown.append((day(each.start), *(f"{n:,}" for n in counts), *values))
         lines += ["", table(shown, head=head, right=range(1, len(head)))]
     return "\n".join(lines)

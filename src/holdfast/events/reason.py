@@ -44,6 +44,22 @@ def explain(rule: Rule, code: int, value: Any) -> str:
             return f"{name} must be {_EXPECTED[rule.type]}, found {_found(rule, value)}."
 
 
+def expected(rule: Rule) -> str:
+    """Return in words what a value of this column is."""
+    if rule.one_of is not None:
+        return f"one of {', '.join(rule.one_of)}"
+    words = _EXPECTED[rule.type]
+    if rule.max_length is not None:
+        words += f" of at most {rule.max_length} characters"
+    if rule.at_least and rule.at_most:
+        words += f" from {rule.at_least} to {rule.at_most}"
+    elif rule.at_least or rule.at_most:
+        words += f" of at least {rule.at_least}" if rule.at_least else f" of at most {rule.at_most}"
+    if rule.scale:
+        words += f" with at most {rule.scale} decimal places"
+    return words
+
+
 _EXPECTED: dict[str, str] = {
     "string": "text",
     "int": "a whole number",

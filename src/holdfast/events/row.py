@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.events.exact import NOT_FINITE, NUMBER, fixed_point, instant_text
 from holdfast.events.identity import digest_row
-from holdfast.events.reason import Reason, explain
+from holdfast.events.reason import Reason, expected, explain
 from holdfast.events.rule import (
     BOUNDS,
     FINITE,
@@ -233,20 +233,36 @@ class RowJudge:
     def hint(self, reason: Reason, row: Parsed) -> str:
         """Return what to do about a reason, computed from the row, or an empty string."""
         match reason.code:
+            case "HF209" if reason.column == self._made:
+                return f"drop it, or mark `{reason.column}` hf.event_id() without content=True"
             case "HF209" if isinstance(row, dict):
                 return did_you_mean(reason.column, self._known - row.keys()) or did_you_mean(
                     reason.column, self._known
                 )
             case "HF201" if isinstance(row, dict):
-                return did_you_mean(reason.column, [name for name in row if name not in self._known]).replace(
-                    "did you mean", f"send `{reason.column}`, not"
-                )[:-1]
+                return self._missing(reason.column, row)
             case "HF205":
                 return "end it with Z or an offset such as +02:00"
             case "HF203" | "HF204" if isinstance(row, dict):
                 return self._hundredths(reason.column, row.get(reason.column))
             case _:
                 return ""
+
+    def _missing(self, name: str, row: Row) -> str:
+        """Return what to send for a required column, and how the row lacks it."""
+        wanted = expected(self.table.rules[self.names.index(name)])
+        if name in row:
+            return f"it is {'null' if row[name] is None else 'an empty text'}: send {wanted}"
+        similar = did_you_mean(name, [other for other in row if other not in self._known])
+        if similar:
+            return similar.replace("did you mean", f"send `{name}`, not")[:-1]
+        lacking = [
+            rule.column
+            for rule in self._rules
+            if rule.required and rule.column != name and rule.column not in row
+        ]
+        others = f"; the row also lacks {', '.join(f'`{other}`' for other in lacking[:8])}" if lacking else ""
+        return f"add it, {wanted}{others}"
 
     def _hundredths(self, name: str, value: Any) -> str:
         """Return a hint where an amount looks as if it were in hundredths."""

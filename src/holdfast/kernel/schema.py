@@ -8,7 +8,16 @@ from typing import Literal
 from holdfast.kernel.errors import NotFoundError, did_you_mean
 
 ColumnType = Literal["string", "int", "float", "decimal", "bool", "time"]
-Role = Literal["value", "event_id", "content_id", "event_time", "arrival_time", "supersedes", "target_time"]
+Role = Literal[
+    "value",
+    "event_id",
+    "content_id",
+    "event_time",
+    "arrival_time",
+    "supersedes",
+    "target_time",
+    "known_later",
+]
 
 FIXED_POINT_LIMIT = 2**32
 """Greatest |value| x 10^scale of a column that enters sum, mean, std or var."""
@@ -28,7 +37,8 @@ class Column:
         Inclusive bounds, in the column's own unit (never fixed point), as numbers.
     role
         ``content_id`` identifies an event and is made here, of all other columns; no input has it.
-        ``target_time`` says which instant a row of a grid is about.
+        ``target_time`` says which instant a row of a grid is about. ``known_later`` is a value that was
+        filled in or corrected after the row's arrival: no feature may read it.
     """
 
     name: str

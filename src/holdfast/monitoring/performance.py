@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from holdfast.datasets.forecast import BASELINE, SCALE
 from holdfast.datasets.label import Label, attach_labels
-from holdfast.datasets.spine import KNOWN_AT, ROW_KEY, T
+from holdfast.datasets.spine import HORIZON, KNOWN_AT, ROW_KEY, T
 from holdfast.events.source import Source
 from holdfast.kernel.time import DAY, SECOND
+from holdfast.training.forecast import at_each, in_series
 from holdfast.training.metric import Interval, Scored, Task, evaluate, evaluate_with_intervals, task_of
 
 RETRY_US = 60 * SECOND
@@ -26,6 +30,24 @@ class Day:
     mature: int
     positives: int
     metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """One horizon of a forecast: its mature records, and values by name, None where not defined.
+
+    Attributes
+    ----------
+    horizon : steps after the origin, from 1
+    metrics, baseline : measured, of the version and of the project's baseline on the same rows
+    expected : as the version was registered with at this horizon
+    """
+
+    horizon: int
+    mature: int
+    metrics: dict[str, float | None]
+    baseline: dict[str, float | None]
+    expected: dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,9 @@ class Performance:
         keeps the label it had.
     horizon : microseconds after which a label is fixed
     task : kind of label; positives are counted where it is above 0
+    as_of : what had arrived by then is known, microseconds
+    baseline : the metrics of the project's baseline on the same rows; empty unless the model forecasts
+    horizons : the same at each horizon that has mature records; empty unless the model forecasts
     """
 
     model: str
@@ -69,6 +94,9 @@ class Performance:
     late: int = 0
     horizon: int = 0
     task: Task = "binary"
+    as_of: int = 0
+    baseline: dict[str, float | None] = field(default_factory=dict)
+    horizons: tuple[Horizon, ...] = ()
 
 
 def answers_of(records: pl.DataFrame) -> pl.DataFrame:
@@ -99,6 +127,7 @@ def measure(
     entity: Sequence[str] = (),
     about: str | None = None,
     task: Task | None = None,
+    expected_at: Mapping[int, Mapping[str, float | None]] | None = None,
     seed: int = 0,
 ) -> Performance:
     """Join prediction records with outcomes as they had arrived at `as_of`, and measure.
@@ -106,12 +135,15 @@ def measure(
     Parameters
     ----------
     records : rows of the prediction table; `answers_of` says which of them count
-    spine : rows with the label's key column, ``_t``, ``_known_at`` and ``_key``, one for each record
+    spine
+        Rows with the label's key column, ``_t``, ``_known_at`` and ``_key``, one for each record; of a
+        forecast also ``horizon``, ``_scale`` and ``_baseline``, as a dataset has them.
     outcomes : rows of the label's source
     learnt_until : end of the train and validation parts the version was made from, microseconds
     entity : key columns of a grid's rows
     about : column of the instant a row is about; none means its own time
     task : kind of label; none finds it from the outcomes
+    expected_at : metrics registered with the version at each horizon
     """
     last = answers_of(records)
     rows = spine.drop(T, KNOWN_AT)
@@ -125,6 +157,13 @@ def measure(
     mature = joined.with_columns(labels.values.alias("_y")).filter(labels.fates == "labelled")
     y = mature["_y"].to_numpy().astype(np.float64)
     scored = Scored(y, mature["score"].to_numpy(), np.ones(len(y)), mature[T].to_numpy() // DAY, k)
+    naive: dict[str, float | None] = {}
+    horizons: tuple[Horizon, ...] = ()
+    if SCALE in mature.columns and len(y):
+        scored = in_series(scored, mature, entity)
+        trivial = replace(scored, score=mature[BASELINE].to_numpy().astype(np.float64))
+        naive = {name: _defined(value) for name, value in evaluate(trivial, "regression").items()}
+        horizons = _by_horizon(mature[HORIZON].to_numpy(), scored, trivial, expected_at or {})
     by_decision = {
         str(name or "none"): (int(n), int(positive))
         for name, n, positive in mature.group_by("decision", maintain_order=True)
@@ -150,14 +189,37 @@ def measure(
         int(labels.late.sum()),
         label.horizon,
         task or task_of(y),
+        as_of,
+        naive,
+        horizons,
     )
+
+
+def _by_horizon(
+    horizon: NDArray[np.int64],
+    scored: Scored,
+    trivial: Scored,
+    expected: Mapping[int, Mapping[str, float | None]],
+) -> tuple[Horizon, ...]:
+    return tuple(
+        Horizon(at.horizon, at.rows, at.metrics, at.baseline, dict(expected.get(at.horizon, {})))
+        for at in at_each(horizon, scored, trivial)
+    )
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _by_day(scored: Scored, task: Task) -> tuple[Day, ...]:
     days = []
     for number in np.unique(scored.day):
         on = scored.day == number
-        part = Scored(scored.y[on], scored.score[on], scored.weight[on], scored.day[on], scored.k)
+        part = Scored(
+            scored.y[on], scored.score[on], scored.weight[on], scored.day[on], scored.k,
+            series=None if scored.series is None else scored.series[on],
+            scale=None if scored.scale is None else scored.scale[on],
+        )  # fmt: skip
         found = evaluate(part, task)
         days.append(Day(int(number) * DAY, int(on.sum()), int((part.y > 0).sum()), found))
     return tuple(days)

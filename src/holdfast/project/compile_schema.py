@@ -93,6 +93,10 @@ def _with_begin(out: Compilation, schema: Schema, valid: tuple[str, str], at: st
         column = schema.get(name)
         if column.type != "time":
             out.report("HF104", f"`{name}` bounds an interval of time and is {column.type}.", at)
+        if column.role == "known_later":
+            message = f"`{name}` bounds the time in which a row is read, and is marked known_later."
+            hint = "when an end is announced or moved, send the row again: from then on it replaces the first"
+            out.report("HF108", message, at, hint=hint)
     begin = schema.get(valid[0])
     if begin.nullable:
         message = f"`{begin.name}` says from when a row holds and cannot be `| None`."
@@ -232,7 +236,7 @@ def _column(out: Compilation, event: type[Event], name: str, annotation: Any, at
         name,
         type_,
         nullable,
-        cast(Role, spec.role),
+        "known_later" if spec.known_later is True else cast(Role, spec.role),
         scale,
         spec.ge,
         spec.le,
@@ -271,6 +275,8 @@ def _contradictions(name: str, type_: ColumnType, nullable: bool, spec: FieldSpe
         found.append(f"column `{name}` is {type_}; one_of is for texts.")
     if spec.max_length is not None and type_ != "string":
         found.append(f"column `{name}` is {type_}; max_length is for texts.")
+    if not isinstance(spec.known_later, bool):
+        found.append(f"known_later of column `{name}` is True or False, found {spec.known_later!r}.")
     return found
 
 

@@ -20,6 +20,7 @@ class FieldSpec:
     max_length: int | None = None
     one_of: tuple[str, ...] | None = None
     doc: str = ""
+    known_later: Any = False
 
 
 def field(
@@ -29,6 +30,7 @@ def field(
     le: float | None = None,
     max_length: int | None = None,
     one_of: Sequence[str] | None = None,
+    known_later: bool = False,
     doc: str = "",
 ) -> Any:
     """Say more of a column than its type.
@@ -39,9 +41,15 @@ def field(
     ge, le : inclusive bounds in the column's own unit
     max_length : greatest number of characters of a text
     one_of : the only texts allowed
+    known_later
+        What is stored was filled in or corrected after the row arrived, such as a country that is asked
+        for at check-in. `validate` refuses features, views and entities that read it; labels, filters of
+        the test part and costs may, as they look back on what became of a row. Where rows come live, and
+        so without it, its type is ``| None``.
     doc : what it means, for people
     """
-    return FieldSpec("value", scale, ge, le, max_length, None if one_of is None else tuple(one_of), doc)
+    allowed = None if one_of is None else tuple(one_of)
+    return FieldSpec("value", scale, ge, le, max_length, allowed, doc, known_later)
 
 
 def event_id(*, content: bool = False, max_length: int | None = None, doc: str = "") -> Any:

@@ -195,6 +195,11 @@ def schema_changes(before: Schema, after: Schema) -> tuple[list[str], bool]:
 
 def _fit(old: Column, new: Column) -> str:
     """Return why stored values do not fit a changed column, or an empty text."""
-    if (old.type, old.scale, old.role) != (new.type, new.scale, new.role):
+    if (old.type, old.scale, _stored_role(old)) != (new.type, new.scale, _stored_role(new)):
         return ": stored differently"
     return ": required now" if old.nullable and not new.nullable else ""
+
+
+def _stored_role(column: Column) -> str:
+    """Return the role as rows know it: what is known later is stored as any other value."""
+    return "value" if column.role == "known_later" else column.role

@@ -13,13 +13,14 @@ from holdfast.datasets.label import Label
 from holdfast.events.entity import Entity
 from holdfast.events.source import Source
 from holdfast.features.aggregate import AGGREGATES
-from holdfast.features.view import Feature, FeatureSet, Measure, is_text, measure_type
+from holdfast.features.view import FeatureSet, Measure, is_text, measure_type
 from holdfast.kernel.errors import Problem, did_you_mean
 from holdfast.kernel.expr import Expr
 from holdfast.kernel.schema import FIXED_POINT_LIMIT, Column, Schema
 from holdfast.kernel.time import format_duration
 from holdfast.kernel.typecheck import check, check_values
 from holdfast.project.compilation import Compilation
+from holdfast.project.leaks import find_leaks
 from holdfast.training.gate import Gate
 from holdfast.training.metric import METRICS, Metric, find_metric, shown_name
 from holdfast.training.model import Cost, Model
@@ -54,6 +55,7 @@ class _Checks:
         for release in project.releases:
             self.release(release)
         self.history()
+        find_leaks(self.out)
 
     # --- views ----------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class _Checks:
         columns = self.readable(features)
         for feature in features.features:
             if f"{at}.{feature.name}" not in self.out.unresolved:
-                self.feature(feature, schema, columns, f"{at}.{feature.name}")
+                self.expression(feature.expr, columns, f"{at}.{feature.name}")
 
     def key_types(self, entity: Entity, spine: Schema, source: Schema, at: str) -> None:
         """Judge that a key has one type in the rows and in the events it is looked up in."""
@@ -172,17 +174,6 @@ class _Checks:
                 schema = self.project.sources[self.project.views[view].source].schema
                 columns[measure.name] = Column(measure.name, measure_type(measure, schema), nullable=True)
         return columns
-
-    def feature(self, feature: Feature, spine: Schema, columns: dict[str, Column], at: str) -> None:
-        self.expression(feature.expr, columns, at)
-        reads = feature.expr.columns()
-        if spine.event_id is not None and spine.event_id.name in reads:
-            self.out.report(
-                "HF108",
-                f"`{feature.name}` reads the event id `{spine.event_id.name}`, which names the row itself.",
-                at,
-                hint="remove it: an id says nothing about a new event",
-            )
 
     # --- models ---------------------------------------------------------------------------------------
 
@@ -319,33 +310,6 @@ class _Checks:
         if label.absent is None and label.value is None and label.window is None:
             message = "without absent= every labelled row has the value 1."
             self.out.report("HF108", message, at, hint="say absent=0")
-        if label.window is None:
-            self.leaks(label, features, source.schema)
-
-    def leaks(self, label: Label, features: FeatureSet, outcome: Schema) -> None:
-        """Judge that no feature sees the outcome of its own row."""
-        for name in features.views:
-            view = self.project.views[name]
-            if view.source == label.source and label.key in view.entity.key:
-                self.out.report(
-                    "HF108",
-                    f"view `{name}` reads the label's source by the label's key `{label.key}`, "
-                    "so it would see the outcome of the very row.",
-                    f"views.{name}",
-                    has=[c for c in outcome.names if c != label.key],
-                    hint="use a view of another entity, such as the terminal or the customer",
-                )
-        if label.source != features.spine or label.value is None:
-            return
-        for feature in features.features:
-            shared = sorted(set(label.value.columns()) & set(feature.expr.columns()))
-            if shared:
-                self.out.report(
-                    "HF108",
-                    f"`{feature.name}` reads `{shared[0]}`, the outcome itself, from the same row.",
-                    f"feature_sets.{features.name}.{feature.name}",
-                    hint="remove it: it is known only afterwards",
-                )
 
     # --- releases -------------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ class Entry:
 
     Attributes
     ----------
-    sequence : 1, 2, 3 ... without gaps
+    sequence : 1, 2, 3 ... without gaps; this is the order, whatever the times say
+    at_us : by the project's clock, which demos and tests may set back
     subject : what it is about, such as ``fraud@7``
     evidence : plain JSON values
     previous : hash of the entry before; empty for the first

@@ -35,7 +35,7 @@ _TYPES = (
 _BOUNDS = (
     "", "ge=0, le=10", "ge=10, le=0", "ge=float('nan')", "scale=2", "scale=-1", "scale=40", 'ge="a"',
     "one_of=[]", 'one_of=["a", "a"]', "max_length=-1", "max_length=0", "le=10**30", "scale=2, le=10**12",
-    "one_of=5",
+    "one_of=5", "known_later=True", 'known_later="7d"',
 )  # fmt: skip
 _TERMS = (
     "x.amount", "x.amount / 0", "x.amount ** 2", "x.nothing", "x.channel == 'onlin'",

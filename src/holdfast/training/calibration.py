@@ -12,6 +12,8 @@ from holdfast.training.scored import Evaluator, Floats, Scored, dot, ratio, runs
 
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 """Probabilities are kept this far from 0 and 1 where a logarithm is taken."""
+LEAST_OVERLAP = 1e-6
+"""Overlap of the outcomes from which on there is a slope, as a share of the range of logits."""
 BINS = 10
 """Bins of the calibration error and of the reliability table."""
 
@@ -68,22 +70,31 @@ def calibration_slope(rows: Scored) -> Evaluator:
     Notes
     -----
     Newton's method from the slope of all rows. Where the scores separate the outcomes there is no finite
-    slope (Albert and Anderson 1984); in one dimension that is a comparison of four scores.
+    slope (Albert and Anderson 1984); in one dimension that is a comparison of four scores. Where they overlap
+    by less than `LEAST_OVERLAP` there is one, but the last bits of sums decide it, and with them the order of
+    rows: it counts as none. Logits are centred and scaled, or scores close together would lose the slope in
+    the sums of their squares.
     """
     p = np.clip(rows.score, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    x, is_positive = np.log(p) - np.log1p(-p), rows.y > 0
+    logit, is_positive = np.log(p) - np.log1p(-p), rows.y > 0
+    present = logit[rows.weight > 0]
+    low, high = (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
+    if not high > low:
+        return lambda weight: math.nan
+    middle, span = (low + high) / 2, high - low
+    x = (logit - middle) / span
     order = np.argsort(x, kind="stable")
     positives, negatives = order[is_positive[order]], order[~is_positive[order]]
-    whole = _logistic(x, rows.y, rows.weight, 0.0, 1.0) if len(x) else (math.nan, math.nan)
-    start = (0.0, 1.0) if math.isnan(whole[1]) else whole
+    whole = _logistic(x, rows.y, rows.weight, middle, span)  # from a slope of 1 and no intercept
+    start = (middle, span) if math.isnan(whole[1]) else whole
 
     def evaluate(weight: Floats) -> float:
         above, below = positives[weight[positives] > 0], negatives[weight[negatives] > 0]
         if not len(above) or not len(below):
             return math.nan
-        if x[above[0]] >= x[below[-1]] or x[above[-1]] <= x[below[0]]:
-            return math.nan  # separated: the likelihood has no greatest value (Albert and Anderson 1984)
-        return _logistic(x, rows.y, weight, *start)[1]
+        if min(x[below[-1]] - x[above[0]], x[above[-1]] - x[below[0]]) < LEAST_OVERLAP:
+            return math.nan  # (nearly) separated: the likelihood has no greatest value, or a very flat one
+        return _logistic(x, rows.y, weight, *start)[1] / span
 
     return evaluate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,12 +19,12 @@ from holdfast.training.scored import Scored
 
 @dataclass(frozen=True, slots=True)
 class AtHorizon:
-    """What the test part says of one horizon.
+    """What measured rows say of one horizon.
 
     Attributes
     ----------
     horizon : steps after the origin, from 1
-    rows : of the test part
+    rows : number of those rows at it
     metrics, baseline, champion : values by name, None where not defined
     """
 
@@ -47,11 +47,21 @@ def as_series(scored: Scored, snapshot: Snapshot) -> Scored:
     recipe = snapshot.recipe
     if recipe.forecast is None or recipe.grid is None:
         return scored
-    test = _test(snapshot)
-    keys = [f"{ROW_PREFIX}{name}" for name in recipe.grid.key]
-    series = test.select(pl.struct(keys).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
-    scale = test[SCALE].fill_null(math.nan).to_numpy().astype(np.float64)
+    return in_series(scored, _test(snapshot), [f"{ROW_PREFIX}{name}" for name in recipe.grid.key])
+
+
+def in_series(scored: Scored, rows: pl.DataFrame, keys: Sequence[str]) -> Scored:
+    """Return scored rows with their series, which `keys` name, and its scale, column `_scale` of the rows."""
+    series = rows.select(pl.struct(keys).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+    scale = rows[SCALE].fill_null(math.nan).to_numpy().astype(np.float64)
     return replace(scored, series=series, scale=scale)
+
+
+def scales_of(snapshot: Snapshot) -> pl.DataFrame:
+    """Return the scale of each series of a forecast's dataset: the key columns and `_scale`."""
+    assert snapshot.recipe.grid is not None
+    keys = [pl.col(f"{ROW_PREFIX}{name}").alias(name) for name in snapshot.recipe.grid.key]
+    return snapshot.frame.select(*keys, SCALE).unique()
 
 
 def by_horizon(
@@ -61,6 +71,13 @@ def by_horizon(
     if snapshot.recipe.forecast is None:
         return ()
     horizon = _test(snapshot)[f"{ROW_PREFIX}{HORIZON}"].to_numpy()
+    return at_each(horizon, candidate, baseline, champion)
+
+
+def at_each(
+    horizon: NDArray[np.int64], candidate: Scored, baseline: Scored, champion: Scored | None = None
+) -> tuple[AtHorizon, ...]:
+    """Return the metrics of the rows at each horizon there is, rising; all are of the same rows, in order."""
     found = []
     for step in np.unique(horizon):
         here = horizon == step

@@ -14,6 +14,7 @@ class Payment(hf.Event):
     amount: Decimal = hf.field(scale=6, ge=0, le=100_000)  # HF106 where it is summed
     weight: float  # HF104 where it is summed
     country: str | None
+    settled: bool = hf.field(known_later=True)
 
 
 class Refund(hf.Event):
@@ -31,6 +32,7 @@ class Shapeless(hf.Event):
     price: Decimal = hf.field(ge=10, le=1)
     _hidden: int
     code: int = 7
+    paid: bool = hf.field(known_later="7d")
 
 
 project = hf.Project("broken", owner="nobody", people={"lead": "ana"})
@@ -97,6 +99,7 @@ def choose(x):
         "amount": x.amount,
         "abroad": x.contry,
         "id": x.payment_id == "p-1",
+        "settled": x.settled,
         "a": x.b + 1,
         "b": x.c * 2,
         "c": x.a - 3,

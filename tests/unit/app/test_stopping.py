@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.payments import PAYMENTS
 from tests.waiting import until
 
 from holdfast.app.stopping import Stop, on_stop, stop_signals
@@ -68,7 +69,7 @@ sys.exit(Small(Path(sys.argv[1]), port=0).run())
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "project.py").write_text("import holdfast as hf\n\nproject = hf.Project('shop')\n")
+    (tmp_path / "project.py").write_text(PAYMENTS)
     Workspace(tmp_path).apply(by="eva")
     return tmp_path
 
@@ -119,7 +120,7 @@ def test_up_drains_when_asked_to_stop(number: signal.Signals, folder: Path) -> N
     assert process.stderr is not None
     with process.stderr as lines:
         said = [next(lines)]
-        while "ready: predictions" not in said[-1] or not any("child  | up" in line for line in said):
+        while "ready: events" not in said[-1] or not any("child  | up" in line for line in said):
             said.append(next(lines))
         process.send_signal(number)
         said += list(lines)
@@ -135,7 +136,7 @@ def test_up_under_nohup_outlives_its_terminal(folder: Path) -> None:
     )
     assert process.stderr is not None
     with process.stderr as lines:
-        while "ready: predictions" not in next(lines):
+        while "ready: events" not in next(lines):
             pass
         process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
@@ -154,7 +155,7 @@ def test_up_whose_terminal_is_gone_drains_all_the_same(folder: Path) -> None:
     )
     assert process.stderr is not None
     with process.stderr as lines:
-        while "ready: predictions" not in next(lines):
+        while "ready: events" not in next(lines):
             pass
     process.send_signal(signal.SIGHUP)
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.demand_world import compiled
 from tests.waiting import until
 
 from holdfast.app.alone import alone, find_up
 from holdfast.app.log import SUPERVISED
-from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port
+from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port, what_is_accepted
 from holdfast.app.worker import run_worker
 from holdfast.app.workspace import Workspace
-from holdfast.kernel.errors import ConflictError, UsageError
+from holdfast.kernel.errors import ConflictError, RefusedError, UsageError
 
 
 def is_alive(pid: int) -> bool:
@@ -173,6 +174,29 @@ def test_second_up_is_told_about_the_first_and_what_to_do(up: Up, tmp_path: Path
     assert f"`holdfast up` runs for this project already (pid {os.getpid()})" in told
     assert "http://127.0.0.1:8000 (status page http://127.0.0.1:8001)" in told
     assert f"kill {os.getpid()}" in told
+
+
+def test_up_for_nothing_ends_at_once_and_says_why(up: Up, lines: list[str], tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(PROJECT)
+    Workspace(tmp_path).apply(by="eva")
+
+    with pytest.raises(UsageError) as caught:
+        up.run()
+
+    assert "`shop` has nothing to serve: no source takes events one by one" in str(caught.value)
+    assert "`holdfast ingest`, `train`, `predict`" in caught.value.hint
+    assert lines == []
+
+
+def test_up_of_a_batch_only_project_takes_events() -> None:
+    assert what_is_accepted(compiled()).startswith("events of sales (no model answers them")
+
+
+def test_up_before_apply_is_refused_at_once(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(PROJECT)
+
+    with pytest.raises(RefusedError, match="not applied yet"):
+        up.run()
 
 
 def test_a_worker_beside_up_is_told_about_up(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.unit.conftest import World, make_project
 
 from holdfast.app.workspace import Workspace
+from holdfast.events.source import ARRIVED
 from holdfast.kernel.errors import ConflictError, HoldfastError, NotFoundError, RefusedError, UsageError
 from holdfast.kernel.time import DAY
 from holdfast.serving import predict as serving_predict
@@ -20,6 +22,19 @@ BAD_GATE = ('hf.metric("auc") >= 0.5', 'hf.metric("auc") >= 0.999')
 
 def records(world: World) -> pl.DataFrame:
     return world.open().wiring.lake.read(PREDICTIONS)
+
+
+def newest_arrival(world: World) -> int:
+    lake = world.open().wiring.lake
+    return max(int(lake.read(name, [ARRIVED])[ARRIVED].max()) for name in ("transactions", "chargebacks"))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Standing:
+    us: int
+
+    def now_us(self) -> int:
+        return self.us
 
 
 def bundle_file(world: World, name: str) -> Path:
@@ -139,6 +154,17 @@ def test_same_seed_and_data_give_the_same_files(world: World) -> None:
         contents = {(bundles / each / name).read_bytes() for each in (one.run.bundle, two.run.bundle)}
         assert len(contents) == 1, name
     assert (first / "model.txt").read_bytes() == (bundles / one.run.bundle / "model.txt").read_bytes()
+
+
+def test_a_run_lasts_as_long_as_it_does_also_where_the_clock_of_the_project_stands_still(
+    world: World,
+) -> None:
+    clock = Standing(newest_arrival(world) + DAY)
+
+    run = Workspace(world.folder, clock=clock).train("fraud", seed=11, by="eva").run
+
+    assert run.started_us == clock.us
+    assert run.duration_us > 0
 
 
 def test_dataset_is_the_one_that_training_uses(world: World) -> None:
@@ -341,6 +367,37 @@ def test_performance_counts_only_labels_that_have_matured(built: World) -> None:
 
     assert 0 < found.predictions < records(built).height
     assert found.since >= 1_769_731_200_000_000
+
+
+def test_labels_mature_by_what_arrived_and_never_by_the_clock_alone(built: World) -> None:
+    clock = Standing(newest_arrival(built) + 400 * DAY)
+    workspace = Workspace(built.folder, clock=clock)
+
+    found = workspace.performance("fraud")
+
+    assert found.as_of == newest_arrival(built)
+
+
+def test_whoever_knows_that_nothing_more_came_says_until_when(built: World) -> None:
+    newest = newest_arrival(built)
+    first = int(records(built)["t_us"].min())  # type: ignore[arg-type]
+    workspace = Workspace(built.folder, clock=Standing(newest + 400 * DAY))
+    horizon = workspace.performance("fraud").horizon
+
+    early = workspace.performance("fraud", as_of=first + horizon - 1)
+    later = workspace.performance("fraud", as_of=newest + 399 * DAY)
+
+    assert (early.mature, early.waiting) == (0, early.predictions)
+    assert (later.mature + later.censored, later.waiting) == (later.predictions, 0)
+
+
+def test_what_arrives_tomorrow_is_not_known_today(built: World) -> None:
+    clock = Standing(newest_arrival(built) + DAY)
+
+    workspace = Workspace(built.folder, clock=clock)
+    for ask in (workspace.performance, workspace.dataset, workspace.train):
+        with pytest.raises(UsageError, match="is not over yet: it is "):
+            ask("fraud", as_of=clock.us + 1)
 
 
 def test_a_duration_counts_back_from_the_newest_row(built: World) -> None:

@@ -219,6 +219,8 @@ def test_failed_gates_end_with_status_1_and_are_shown(world: World) -> None:
         ("predict fraud --since 2026-02-01 --until 2026-01-01", ("--since is not before --until",)),
         ("performance fraud --since tomorrow", ("not an ISO 8601 time",)),
         ("performance fraud --version 9", ("`fraud` has no version 9",)),
+        ("performance fraud --by week", ("--by takes `day` or `horizon`, found 'week'",)),
+        ("performance fraud --by horizon", ("fraud@1 forecasts no horizons", "hint    --by day")),
         ("why p-000000000000", ("no prediction has the id",)),
         ("why p", ("too short",)),
     ],

@@ -10,6 +10,8 @@ import pytest
 from holdfast.app.outcomes import History
 from holdfast.cli import render
 from holdfast.kernel.errors import Problem
+from holdfast.kernel.time import DAY, SECOND
+from holdfast.registry.ledger import Entry
 from holdfast.serving.predict import PredictReport
 
 
@@ -85,6 +87,19 @@ def test_history_without_entries_says_so() -> None:
     found = render.history(History((), None))
 
     assert found == "nothing has happened yet\n0 entries, chain verified"
+
+
+def entry(sequence: int, at_us: int) -> Entry:
+    return Entry(sequence, at_us, "eva", "apply", "shop", "", {}, "", "")
+
+
+def test_history_says_where_the_clock_was_set_back() -> None:
+    steady = (entry(1, 5 * DAY), entry(2, 5 * DAY - SECOND), entry(3, 6 * DAY))
+
+    shown = render.history(History((*steady, entry(4, DAY)), None, 4))
+
+    assert shown.splitlines()[-1] == ("the project's clock was set back before entry 4; entries are in order")
+    assert "set back" not in render.history(History(steady, None, 3))
 
 
 def test_prediction_of_nothing_points_nowhere() -> None:

@@ -87,11 +87,15 @@ def test_input_that_brings_the_id_is_refused() -> None:
     with pytest.raises(ContractError, match="`line_id`, which is made of the content of the others") as told:
         check_columns(TABLE, SCHEMA.names, name="a.csv")
     assert "without content=True" in str(told.value)
-    refused = RowJudge(TABLE).judge({"line_id": "mine", "at": "2026-01-01T00:00:00Z", "count": 1})
+    row = {"line_id": "mine", "at": "2026-01-01T00:00:00Z", "count": 1}
+    refused = RowJudge(TABLE).judge(row)
     assert isinstance(refused, Reason)
     assert (refused.code, refused.message) == (
         "HF209",
         "the row has `line_id`, which is made of the content of the others.",
+    )
+    assert (
+        RowJudge(TABLE).hint(refused, row) == "drop it, or mark `line_id` hf.event_id() without content=True"
     )
     assert "line_id" not in row_schema(SCHEMA)["properties"]
 

@@ -62,6 +62,7 @@ def test_begin_of_validity_is_the_event_time_and_what_is_known_ahead_may_begin_a
         ('Price, key="itm"', "HF102", "names column `itm`"),
         ('Price, key="item", valid=("since", "label")', "HF104", "`label` bounds an interval of time"),
         ('Price, key="item", valid=("label", "since")', "HF111", "cannot be `| None`"),
+        ('Leased, key="item", valid=("since", "until")', "HF108", "`until` bounds the time in which"),
         ('Timeless, key="item"', "HF111", "does not say from when on"),
         ('Mended, key="item"', "HF111", "in a table a newer row does"),
     ],
@@ -71,6 +72,11 @@ def test_table_that_means_nothing_is_refused(project: Write, declared: str, code
 class Timeless(hf.Event):
     item: str
     price: int
+
+class Leased(hf.Event):
+    item: str
+    since: datetime
+    until: datetime | None = hf.field(known_later=True)
 
 class Mended(hf.Event):
     row: str = hf.event_id()

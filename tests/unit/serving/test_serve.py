@@ -177,6 +177,27 @@ def test_an_amount_in_hundredths_is_asked_about() -> None:
     assert caught.value.hint == "`amount` is not in hundredths: 9125.00?"
 
 
+@pytest.mark.parametrize(
+    ("sent", "hint"),
+    [
+        (body(amount=None), "add it, a number from 0 to 100000 with at most 2 decimal places"),
+        (body(card=""), "it is an empty text: send text of at most 20 characters"),
+        (body().replace(b"40.0", b"null"), "it is null: send a number from 0 to 100000 with at most"),
+        (
+            body(at=None, card=None),
+            "add it, a time such as 2026-11-02T10:15:00Z; the row also lacks `card`",
+        ),
+        (body(amount=None).replace(b"{", b'{"amonut": null, '), "send `amount`, not `amonut`"),
+    ],
+)
+def test_what_to_send_is_said_where_a_value_is_missing(sent: bytes, hint: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        World().plane.predict("fraud", sent)
+
+    assert caught.value.code == "HF201"
+    assert caught.value.hint.startswith(hint)
+
+
 def test_an_event_of_the_far_past_is_answered() -> None:
     world = World()
 

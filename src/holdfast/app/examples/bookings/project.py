@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import holdfast as hf
 
-CORRECTED = "corrected until check-in: what the table says was not known when the booking was made"
+# Filled in or corrected until check-in, as their authors say: known_later, so no feature may read them.
 
 
 class Booking(hf.Event):
@@ -19,7 +19,7 @@ class Booking(hf.Event):
     children: int | None = hf.field(ge=0, le=20)
     babies: int = hf.field(ge=0, le=20)
     meal: str = hf.field(max_length=20)
-    country: str | None = hf.field(max_length=3, doc=CORRECTED)
+    country: str | None = hf.field(max_length=3, known_later=True)
     market_segment: str = hf.field(one_of=["Direct", "Corporate", "Online TA", "Offline TA/TO",
                                            "Complementary", "Groups", "Aviation"])  # fmt: skip
     distribution_channel: str = hf.field(max_length=20)
@@ -27,16 +27,16 @@ class Booking(hf.Event):
     previous_cancellations: int = hf.field(ge=0, le=1_000)
     previous_bookings_not_canceled: int = hf.field(ge=0, le=1_000)
     reserved_room_type: str = hf.field(max_length=1)
-    assigned_room_type: str = hf.field(max_length=1, doc=CORRECTED)
-    booking_changes: int = hf.field(ge=0, le=1_000, doc=CORRECTED)
+    assigned_room_type: str = hf.field(max_length=1, known_later=True)
+    booking_changes: int = hf.field(ge=0, le=1_000, known_later=True)
     deposit_type: str = hf.field(one_of=["No Deposit", "Refundable", "Non Refund"])
     agent: int | None = hf.field(ge=0, le=10_000)
     company: int | None = hf.field(ge=0, le=10_000)
-    days_in_waiting_list: int = hf.field(ge=0, le=1_000, doc=CORRECTED)
+    days_in_waiting_list: int = hf.field(ge=0, le=1_000, known_later=True)
     customer_type: str = hf.field(max_length=20)
     adr: Decimal = hf.field(scale=3, ge=0, le=1_000, doc="euros a night")
-    required_car_parking_spaces: int = hf.field(ge=0, le=20, doc=CORRECTED)
-    total_of_special_requests: int = hf.field(ge=0, le=20, doc=CORRECTED)
+    required_car_parking_spaces: int = hf.field(ge=0, le=20, known_later=True)
+    total_of_special_requests: int = hf.field(ge=0, le=20, known_later=True)
 
 
 class Outcome(hf.Event):  # one for each booking, on the day it is settled; known when that day is over
@@ -102,7 +102,7 @@ def segment_outcomes(o):
 @project.features(
     Booking, agency_bookings, segment_bookings, agency_outcomes, client_outcomes, segment_outcomes
 )
-def create_features(x):  # nothing marked CORRECTED is read
+def create_features(x):  # what is known_later is not there to be read
     return {
         "lead_days": (x.arrival_at - x.booked_at) / 86_400_000_000,
         "nights": x.stays_in_weekend_nights + x.stays_in_week_nights,

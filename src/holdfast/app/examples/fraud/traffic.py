@@ -114,9 +114,13 @@ class World:
     def between(self, what: str, begin: int, end: int) -> Iterator[dict[str, Any]]:
         """Yield the bodies of the payments made, or reported, in an interval."""
         rows, column = (self.payments, "at") if what == "payments" else (self.reports, "reported_at")
-        instants = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (begin, end)]
-        for row in rows.filter(pl.col(column).is_between(*instants, closed="left")).iter_rows(named=True):
+        inside = pl.col(column).is_between(_instant(begin), _instant(end), closed="left")
+        for row in rows.filter(inside).iter_rows(named=True):
             yield {name: _plain(value) for name, value in row.items()}
+
+
+def _instant(us: int) -> pl.Expr:
+    return pl.lit(us).cast(pl.Datetime("us", "UTC"))
 
 
 def _plain(value: Any) -> Any:
@@ -155,6 +159,7 @@ def reports(service: Service, days: int, cards: int, seed: int) -> None:
     """Let days pass in which nobody pays and what was stolen before is reported."""
     begin = Wiring(HERE).clock.now_us() // HOUR * HOUR
     world, reported, step = World(begin, begin, cards, seed), 0, 6 * HOUR
+    world.reports = world.reports.filter(pl.col("at") < _instant(begin))
     for at in range(begin, begin + days * DAY, step):
         set_clock(HERE, at + step)
         time.sleep(0.03)
