@@ -24,7 +24,7 @@ from benchmarks.dataset_equal import check_equal
 from benchmarks.dataset_world import duckdb_dataset, prepare
 from benchmarks.figures import Figure, peak_memory, record, report
 from benchmarks.rounds import Rounds, apart, in_turns, timed
-from holdfast.app.warm import warm_up
+from holdfast.app.warm import said_on_stderr, warm_up
 from holdfast.app.workspace import Workspace
 from holdfast.datasets.snapshot import Snapshot
 
@@ -40,7 +40,7 @@ def ours(project: Path) -> Snapshot:
 
 def measure(what: str, project: Path) -> dict[str, float]:
     """Return what one run in this process took: seconds, of processors, and bytes its peak grew by."""
-    warm_up()
+    warm_up(said_on_stderr)
     before = peak_memory()
     if what == "ours":
         found = timed(lambda: ours(project))

@@ -21,8 +21,9 @@ from benchmarks.figures import Figure, report
 from benchmarks.rounds import in_turns
 from holdfast.adapters.lmdb import LmdbOnline
 from holdfast.events.entity import Entity
+from holdfast.events.ports import EventId
 from holdfast.features.online import OnlineRow, compile_state, dump_plan, fold
-from holdfast.features.ports import EventId, OnlineReader, OnlineWriter
+from holdfast.features.ports import OnlineReader, OnlineWriter
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window, default_hop
 from holdfast.kernel.expr import Expr, col, const

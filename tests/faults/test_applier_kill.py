@@ -30,9 +30,10 @@ from holdfast.adapters.files.staging import StagingFolder
 from holdfast.adapters.journal import JournalFileWriter, JournalFolder
 from holdfast.adapters.lmdb import LmdbOnline
 from holdfast.events.apply import LIVE_STEPS, LOAD_STEPS, STEPS
+from holdfast.events.batch import Batch
 from holdfast.events.handover import Offer
 from holdfast.events.logged import stored_columns
-from holdfast.events.ports import QUARANTINE, Batch
+from holdfast.events.ports import QUARANTINE
 from holdfast.events.rule import compile_rules, empty_table
 from holdfast.kernel.errors import ConflictError
 from holdfast.kernel.time import DAY

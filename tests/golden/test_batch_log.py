@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from holdfast.adapters.files.batch_log import BatchLogFile
-from holdfast.events.ports import Batch, Load, Logged
+from holdfast.events.batch import Batch, Load, Logged
 
 GOLDEN = json.loads(Path(__file__).with_name("batch_log.json").read_text(encoding="utf-8"))
 

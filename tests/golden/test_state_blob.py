@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from holdfast.events.ports import Blob
 from holdfast.features.online import OnlineRow, compile_state, fold
-from holdfast.features.ports import Blob
 from holdfast.features.tile import VERSION, StatePlan
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window

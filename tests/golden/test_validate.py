@@ -18,7 +18,7 @@ def test_every_mistake_is_reported_in_one_run(golden: Callable[[str, str], None]
 
 
 def test_every_error_has_a_place_in_the_file_and_a_code() -> None:
-    problems = holdfast("validate", "--project", BROKEN, "--json").json
+    problems = holdfast("validate", "--project", BROKEN, "--json").json["problems"]
 
     assert len(problems) > 60
     for problem in problems:
@@ -27,6 +27,18 @@ def test_every_error_has_a_place_in_the_file_and_a_code() -> None:
 
 
 def test_the_mistakes_cover_every_code_of_a_definition() -> None:
-    problems = holdfast("validate", "--project", BROKEN, "--json").json
+    problems = holdfast("validate", "--project", BROKEN, "--json").json["problems"]
 
     assert {p["code"] for p in problems} == {f"HF1{n:02d}" for n in range(1, 14)}
+
+
+def test_what_is_not_valid_has_no_fingerprint() -> None:
+    ran = holdfast("validate", "--project", BROKEN, "--json")
+
+    found = ran.json
+    severities = [problem["severity"] for problem in found["problems"]]
+    assert ran.status == 1
+    assert not found["is_valid"]
+    assert [found[name] for name in ("project", "fingerprint", "holds")] == [None, None, None]
+    assert found["errors"] == severities.count("error") > 60
+    assert found["warnings"] == severities.count("warning")

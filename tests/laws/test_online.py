@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.events.ports import Blob
 from holdfast.events.source import ARRIVED, BATCH
 from holdfast.features import aggregate, online, online_kernels
 from holdfast.features.online import OnlineRow, Reading, apply_events, compile_state, fold
-from holdfast.features.ports import Blob
 from holdfast.features.tile import SLACK, StatePlan
 from holdfast.features.view import Measure, View
 from holdfast.features.window import Window

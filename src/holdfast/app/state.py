@@ -9,13 +9,15 @@ from functools import partial
 import polars as pl
 
 from holdfast.app.wire import Wiring
-from holdfast.events.apply import Applier, Get, Recorder
+from holdfast.events.apply import Applier
 from holdfast.events.journal import PREDICTION
 from holdfast.events.live import digests_by_id
 from holdfast.events.logged import APP
-from holdfast.events.ports import QUARANTINE, EventId, History
+from holdfast.events.ports import QUARANTINE, Blob, EventId, History
+from holdfast.events.records import Recorder
+from holdfast.events.statefold import Get
 from holdfast.features.online import compile_state, fold, load_plan
-from holdfast.features.ports import Blob, OnlineWriter
+from holdfast.features.ports import OnlineWriter
 from holdfast.features.tile import StatePlan
 from holdfast.features.view import View
 from holdfast.kernel.errors import HoldfastError, RefusedError, UsageError

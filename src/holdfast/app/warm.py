@@ -27,14 +27,14 @@ COMPILING = (
 )
 
 
-def warm_up() -> dict[str, float]:
+def warm_up(say: Callable[[str], None]) -> dict[str, float]:
     """Compile every kernel, or load it from the cache; return seconds by module.
 
     Notes
     -----
     Of several processes that begin at once, one compiles and the others load what it has stored.
     """
-    with alone():
+    with compiled_once(say):
         return import_kernels()
 
 
@@ -80,7 +80,7 @@ def _listener(say: Callable[[str], None], held: contextlib.ExitStack) -> Any:
             if not self.told:
                 self.told = True
                 say(COMPILING)
-                held.enter_context(alone())
+                held.enter_context(cache_lock())
 
         def on_end(self, _event: Event) -> None:
             pass
@@ -94,7 +94,7 @@ def said_on_stderr(line: str) -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def cache_lock() -> Iterator[None]:
     """Hold a lock beside the cache; where none can be made, go on without."""
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent / "__pycache__")
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,3 +52,8 @@ def show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
         typer.echo(json.dumps(to_json(value), indent=2, ensure_ascii=False))
     else:
         typer.echo(render(value))
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that shows the result; None where a file or a program reads it."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

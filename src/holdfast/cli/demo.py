@@ -16,15 +16,18 @@ from typing import Any
 
 import typer
 
-from holdfast.app.load import importable
-from holdfast.app.wire import set_clock
-from holdfast.app.workspace import Workspace
-from holdfast.cli.demo_live import LiveDemo
-from holdfast.cli.main import app
-from holdfast.cli.render import score_line
-from holdfast.kernel.errors import HoldfastError
-from holdfast.kernel.time import DAY, format_instant, parse_instant
-from holdfast.serving.ports import PREDICTIONS
+from holdfast.app.warm import compiled_once, said_on_stderr
+
+with compiled_once(said_on_stderr):
+    from holdfast.app.load import importable
+    from holdfast.app.wire import set_clock
+    from holdfast.app.workspace import Workspace
+    from holdfast.cli.demo_live import LiveDemo
+    from holdfast.cli.main import app
+    from holdfast.cli.render import score_line
+    from holdfast.kernel.errors import HoldfastError
+    from holdfast.kernel.time import DAY, format_instant, parse_instant
+    from holdfast.serving.ports import PREDICTIONS
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""

@@ -84,9 +84,11 @@ def parity(
 
     Exit status 1 if anything differs.
     """
+    from holdfast.app.warm import said_on_stderr, warm_up
     from holdfast.cli import live_render
 
     workspace = _open(folder)
+    warm_up(said_on_stderr)  # it scores as serving does, by a kernel that no other command loads
     if self_test:
         trials = workspace.try_out_parity(since=since, model=model)
         _show(trials, as_json, live_render.trials)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Number, Until
+from holdfast.cli.common import HERE, By, EventSince, Folder, Json, Model, Number, Until, terminal_width
 from holdfast.cli.common import open_workspace as _open
 from holdfast.cli.common import show as _show
 from holdfast.cli.live import live
@@ -78,12 +78,16 @@ def init(
 
 @app.command(epilog="Example: holdfast validate --json")
 def validate(folder: Folder = HERE, as_json: Json = False) -> None:
-    """Check the definition and report every problem at once."""
+    """Check the definition and report every problem at once; status 1 where one is an error.
+
+    With --json, `problems` lists them; where none is an error, `fingerprint` and `holds` say what was read.
+    """
     from holdfast.cli import render
 
     workspace = _open(folder)
     problems = workspace.validate()
-    _show(problems, as_json, lambda found: render.problems(found, workspace))
+    shown = render.problems_data(problems, workspace) if as_json else problems
+    _show(shown, as_json, lambda found: render.problems(found, workspace))
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
 
@@ -338,10 +342,10 @@ def why(
     as_json: Json = False,
 ) -> None:
     """Explain one prediction, from the answer back to approver, run, dataset, features and events."""
-    from holdfast.cli import render
+    from holdfast.cli.why_render import why as rendered
 
     found = _open(folder).why(prediction, version=version)
-    _show(found, as_json, render.why)
+    _show(found, as_json, lambda shown: rendered(shown, terminal_width()))
     if not found.is_equal:
         raise typer.Exit(1)
 
@@ -419,12 +423,12 @@ def serve(
 @app.command(epilog="Example: holdfast warmup")
 def warmup(as_json: Json = False) -> None:
     """Compile the kernels once, or load them from the cache, so that no process waits for it later."""
-    from holdfast.app.warm import warm_up
+    from holdfast.app.warm import said_on_stderr, warm_up
 
     def told(spent: Any) -> str:
         return "\n".join(f"{name:<36}{seconds:8.2f} s" for name, seconds in spent.items())
 
-    _show(warm_up(), as_json, told)
+    _show(warm_up(said_on_stderr), as_json, told)
 
 
 app.add_typer(live)

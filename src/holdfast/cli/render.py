@@ -14,19 +14,17 @@ from holdfast.kernel.ids import short
 from holdfast.kernel.time import MINUTE, format_duration, format_instant
 
 if TYPE_CHECKING:
-    from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
+    from holdfast.app.outcomes import History, ListedVersion, Trained
     from holdfast.app.workspace import Workspace
     from holdfast.events.report import IngestReport
     from holdfast.monitoring.performance import Performance
     from holdfast.project.plan import Action, Change, Plan
     from holdfast.registry.register import Outcome
-    from holdfast.serving.explain import FeatureEvidence
     from holdfast.serving.predict import PredictReport
     from holdfast.training.forecast import AtHorizon
     from holdfast.training.leakage import Suspicion
     from holdfast.training.metric import Interval
 
-_SHOWN_FEATURES = 12
 _SHOWN_HORIZONS = (1, 2, 3, 7, 14, 21, 28)
 
 
@@ -121,10 +119,12 @@ def second(us: int) -> str:
 # --- definition ---------------------------------------------------------------------------------------
 
 
+_PARTS = ("sources", "tables", "views", "grids", "feature_sets", "models", "releases")
+
+
 def problems(found: Sequence[Problem], workspace: Workspace) -> str:
     """Return all problems and a verdict."""
-    errors = [p for p in found if p.severity == "error"]
-    warnings = [p for p in found if p.severity == "warning"]
+    errors, warnings = _by_severity(found)
     parts = [p.render() for p in errors] + [f"warning: {p.render()}" for p in warnings]
     if errors:
         parts.append(f"{count(len(errors), 'error')}, {count(len(warnings), 'warning')}")
@@ -140,6 +140,26 @@ def problems(found: Sequence[Problem], workspace: Workspace) -> str:
         )
         parts.append(f"{p.name} is valid: {', '.join(sizes)}")
     return "\n\n".join(parts)
+
+
+def problems_data(found: Sequence[Problem], workspace: Workspace) -> dict[str, Any]:
+    """Return all problems and the verdict for programs; what is valid also says what it holds, by name."""
+    errors, warnings = _by_severity(found)
+    project = None if errors else workspace.project
+    return {
+        "is_valid": not errors,
+        "project": project and project.name,
+        "fingerprint": project and project.fingerprint,
+        "holds": project and {part: list(getattr(project, part)) for part in _PARTS},
+        "errors": len(errors),
+        "warnings": len(warnings),
+        "problems": to_json(found),
+    }
+
+
+def _by_severity(found: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    errors = [p for p in found if p.severity == "error"]
+    return errors, [p for p in found if p.severity == "warning"]
 
 
 _MARK = {"add": "+", "change": "~", "remove": "-"}
@@ -370,95 +390,6 @@ def score_line(answer: dict[str, Any], name: str = "risk_score") -> str:
     """Return ``risk_score 0.92 -> block``."""
     decision = f" -> {answer['decision']}" if answer["decision"] else ""
     return f"{name} {answer['score']:.2f}{decision}"
-
-
-def why(found: Explanation) -> str:
-    """Return the walk from the answer back to the events."""
-    a, v = found.answer, found.version
-    again = "the same" if all(a[n] == x for n, x in found.recomputed.items()) else "DIFFERS"
-    known = a["known_batch"][0] if a["known_batch"] else "-"
-    live = a["known_at_us"] is None
-    bound = "as applied by then: " if live else f"known at {format_instant(a['known_at_us'])}, "
-    what = "forecast" if "horizon" in found.request and "target" in found.request else "risk_score"
-    lines = [
-        f"{v['name']} answered {score_line(a, what)} for {a['prediction_id']}",
-        f"  row time    {format_instant(a['t_us'])}, {bound}batches up to {known}",
-        f"  request     {', '.join(f'{k} {_value(x)}' for k, x in found.request.items())}",
-        f"  answered    {format_instant(a['answered_us'])}, step {a['step']}, {a['exposure']}, "
-        f"runtime {a['runtime']}",
-        f"  recomputed  {score_line(found.recomputed, what)}: {again}",
-        "",
-        _features(found.features),
-        f"  {_margin(found)}",
-        "",
-        *_lineage(found),
-    ]
-    return "\n".join(lines)
-
-
-def _margin(found: Explanation) -> str:
-    """Return how the base and what was pushed add up to the score."""
-    score, margin = float(found.recomputed["score"]), found.margin
-    unit, means = "in the model's margin", f"score {number(score)}"
-    if math.isclose(1 / (1 + math.exp(-max(-700.0, min(margin, 700.0)))), score, abs_tol=1e-6):
-        unit = "in log-odds"
-    elif math.isclose(margin, score, rel_tol=1e-6, abs_tol=1e-6):
-        unit = "in units of the score"
-    pushed = margin - found.base
-    return f"base {found.base:+.2f} and all features {pushed:+.2f} make {margin:+.2f} {unit}: {means}"
-
-
-def _features(found: Sequence[FeatureEvidence]) -> str:
-    """Return the features that pushed most, stored beside recomputed."""
-    ranked = sorted(found, key=lambda f: -abs(f.contribution or 0.0))
-    shown = ranked[:_SHOWN_FEATURES]
-    rows = []
-    for f in shown:
-        verdict = "equal" if f.is_equal else "DIFFERS"
-        stored, again = number(f.stored), number(f.recomputed)
-        if f.text is not None:
-            stored, again = f.text, "same code" if f.is_equal else f"code {f.recomputed:g}"
-        rows.append((f"  {f.name}", stored, again, verdict, f"{f.contribution or 0:+.2f}", f.definition))
-    # What differs is shown, however little it pushed.
-    differing = [f.name for f in ranked[_SHOWN_FEATURES:] if not f.is_equal]
-    head = ("  feature", "stored", "oracle", "", "pushed", "definition")
-    equal = f"{sum(f.is_equal for f in found)} of {len(found)} equal the oracle's, bit for bit"
-    rest = len(found) - len(shown)
-    last = f"  ... and {rest} more (--json shows all); {equal}" if rest else f"  {equal}"
-    if differing:
-        last += f"; DIFFERS: {', '.join(differing)}"
-    return f"{table(rows, head=head, right=(1, 2, 4))}\n{last}"
-
-
-def _lineage(found: Explanation) -> list[str]:
-    v, run, dataset = found.version, found.run, found.dataset
-    approvals = [f'approved {day(p["at_us"])} by {p["by"]}: "{p["reason"]}"' for p in v["approvals"]]
-    facts = run.get("facts") or {}
-    tables = " + ".join(f"{name}@{version}" for name, version in found.tables.items())
-    events = [
-        f"{name}: {count(e['rows'], 'row')}, batches {e['first_batch']}-{e['last_batch']}"
-        for name, e in found.events.items()
-    ]
-    test = day(dataset["boundaries"]["test_start"])
-    return [
-        f"  version     {v['name']} ({v['state']}), by {v['author']}, "
-        f"{'; '.join(approvals) or 'no approval on record'}",
-        f"  bundle      {short(v['bundle'], 12)}, every file verified",
-        f"  run         {short(run['id'], 10)}, seed {run['seed']}, lightgbm {facts.get('lightgbm', '?')}, "
-        f"python {facts.get('python', '?')}, code {short_code(run['code'])}",
-        f"  dataset     {short(dataset['id'], 10)} = {tables}, as of {day(dataset['as_of'])}, "
-        f"test from {test}",
-        f"  views       {', '.join(found.views.values())}",
-        f"  events      {'; '.join(events) or 'none in any window'}",
-    ]
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "missing"
-    if isinstance(value, int) and abs(value) > 10**14:
-        return format_instant(value)
-    return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
 def _unmeasured(found: Performance) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from holdfast.events.batch import Batch
 from holdfast.events.duplicates import NEW
 from holdfast.events.fate import Judge, Judged, packed, unpacked
 from holdfast.events.handover import HandOver
@@ -26,32 +27,15 @@ from holdfast.events.journal import JournalReader
 from holdfast.events.live import digests_by_id
 from holdfast.events.load import Loads
 from holdfast.events.logged import APP
-from holdfast.events.ports import (
-    QUARANTINE,
-    Batch,
-    BatchLog,
-    Blob,
-    EventId,
-    History,
-    Lake,
-    Staging,
-    StateWriter,
-)
+from holdfast.events.ports import QUARANTINE, BatchLog, Blob, EventId, History, Lake, Staging, StateWriter
 from holdfast.events.reason import Reason
-from holdfast.events.records import Recorder as Recorder
-from holdfast.events.records import records, rejections
+from holdfast.events.records import Recorder, records, rejections
 from holdfast.events.refusals import QUARANTINE_SCHEMA
 from holdfast.events.rule import RuleTable, compile_rules
 from holdfast.events.source import Source
-from holdfast.events.statefold import Fold as Fold
-from holdfast.events.statefold import Get as Get
-from holdfast.events.statefold import StateFold
+from holdfast.events.statefold import Fold, Get, StateFold
 from holdfast.events.waiting import Waiting
-from holdfast.kernel.errors import (
-    ContractError,
-    HoldfastError,
-    UnavailableError,
-)
+from holdfast.kernel.errors import ContractError, HoldfastError, UnavailableError
 from holdfast.kernel.ports import Clock
 from holdfast.kernel.time import DAY
 

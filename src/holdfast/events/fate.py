@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from holdfast.events.batch import Batch
 from holdfast.events.duplicates import CLASH, DUPLICATE, NEW, Memory
 from holdfast.events.journal import EVENT, FEEDBACK, Frame
 from holdfast.events.live import REFUSED, Received, check, content_digests, digests_by_id, event_ids
-from holdfast.events.ports import Batch, EventId, Lake, StateWriter
+from holdfast.events.ports import EventId, Lake, StateWriter
 from holdfast.events.reason import Reason
 from holdfast.events.rule import RuleTable
 from holdfast.events.source import BATCH, Source

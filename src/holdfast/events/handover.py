@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from holdfast.events.ports import Batch, Staging
+from holdfast.events.batch import Batch
+from holdfast.events.ports import Staging
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from holdfast.events.batch import JOURNAL, Batch
 from holdfast.events.journal import EVENT, FEEDBACK, KINDS, PREDICTION, REJECTED, Frame, JournalReader
-from holdfast.events.ports import JOURNAL, Batch, BatchLog
+from holdfast.events.ports import BatchLog
 from holdfast.kernel.errors import ConflictError, HoldfastError, UnavailableError
 
 MAX_BYTES = 4 * 2**20

@@ -23,11 +23,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from holdfast.events.batch import Batch
 from holdfast.events.contract import check_columns, judge
 from holdfast.events.duplicates import CLASH, DUPLICATE, Memory
 from holdfast.events.handover import HandOver, Offer
 from holdfast.events.logged import APP, append_batch, apply_logged, stored_columns
-from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Beside, Chunk, Input, Lake, Staging
+from holdfast.events.ports import QUARANTINE, BatchLog, Beside, Chunk, Input, Lake, Staging
 from holdfast.events.refusals import QUARANTINE_SCHEMA, Refusals, raw_rows
 from holdfast.events.report import Counts, FileReport, IngestReport
 from holdfast.events.rule import RuleTable, compile_rules

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import polars as pl
 
+from holdfast.events.batch import Batch, Logged
 from holdfast.events.duplicates import CLASH, NEW, Memory
 from holdfast.events.handover import HandOver, Offer, Outcome
 from holdfast.events.live import as_json
 from holdfast.events.logged import APP, apply_batch, stored_columns
-from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Lake, Logged, Staging
+from holdfast.events.ports import QUARANTINE, BatchLog, Lake, Staging
 from holdfast.events.refusals import QUARANTINE_SCHEMA
 from holdfast.events.rule import RuleTable, empty_table
 from holdfast.events.source import BATCH, ORIGIN, Source

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from holdfast.events.ports import QUARANTINE, Batch, BatchLog, Lake, Staging
+from holdfast.events.batch import Batch
+from holdfast.events.ports import QUARANTINE, BatchLog, Lake, Staging
 from holdfast.events.rule import RuleTable
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN
 from holdfast.kernel.errors import NotFoundError, UnavailableError

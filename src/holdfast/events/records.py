@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from holdfast.events.batch import Batch
 from holdfast.events.journal import EVENT, FEEDBACK, REJECTED, Frame, decode_payload
 from holdfast.events.live import as_json
-from holdfast.events.ports import Batch
 from holdfast.kernel.errors import ContractError, HoldfastError
 
 Refusal = tuple[Any, ...]

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import polars as pl
 
+from holdfast.events.ports import EventId
 from holdfast.events.source import BATCH
 from holdfast.features.online import dump_plan, fold
-from holdfast.features.ports import EventId, EventReader, OnlineStore, OnlineWriter
+from holdfast.features.ports import EventReader, OnlineStore, OnlineWriter
 from holdfast.features.tile import StatePlan
 from holdfast.kernel.errors import NotFoundError
 from holdfast.kernel.ports import NoProgress, Progress

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from holdfast.features.aggregate import AGGREGATES
 from holdfast.features.expression import filter_mask
-from holdfast.features.kernels import MAX_MOMENT_SCALE, MISSING
+from holdfast.features.lowering_kernels import MAX_MOMENT_SCALE, MISSING
 from holdfast.features.view import Measure
 from holdfast.kernel.errors import DefinitionError
 from holdfast.kernel.expr import Expr

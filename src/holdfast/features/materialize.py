@@ -30,6 +30,7 @@ from holdfast.features.lane import (
     stored_values,
     ties_of,
 )
+from holdfast.features.lowering_kernels import KINDS, MAX_EVENTS
 from holdfast.features.ports import EventReader
 from holdfast.features.view import FeaturePlan, Measure, View, is_text
 from holdfast.kernel.errors import ContractError, NotFoundError
@@ -257,7 +258,7 @@ def _grouped_measures(
     windows = list(dict.fromkeys(measure.window for measure in measures))
     lanes = list(dict.fromkeys(lane_of(measure) for measure in measures))
     table, values, masks = _lanes(lanes, measures, schema, frame, here.order)
-    slots = np.full((len(lanes), len(windows), kernels.KINDS), -1, np.int64)
+    slots = np.full((len(lanes), len(windows), KINDS), -1, np.int64)
     place: dict[str, int] = {}
     results = np.empty((len(measures), spine.height))
     for measure in measures:
@@ -276,11 +277,11 @@ def _grouped_measures(
         t[rows.order], known_at[rows.order], rows.order, rows.start,
         np.array([(w.over, w.offset, w.hop) for w in windows], np.int64),
         values, masks, table, slots, results, results.view(np.int64),
-        kernels.MAX_EVENTS, kernels.PATIENCE, aggregate.EXACT_DISTINCT,
+        MAX_EVENTS, kernels.PATIENCE, aggregate.EXACT_DISTINCT,
     )  # fmt: skip
     if verdict == kernels.TOO_MANY:
         raise ContractError(
-            f"a window of an entity holds fewer than {kernels.MAX_EVENTS:,} events; found more.",
+            f"a window of an entity holds fewer than {MAX_EVENTS:,} events; found more.",
             code="HF213",
             at=next(measure.name for measure in measures if measure.window == windows[culprit]),
             hint=f"give `{', '.join(keys)}` of source `{source}` a finer entity or a shorter window",

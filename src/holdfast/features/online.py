@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from holdfast.events.ports import Blob, History
 from holdfast.events.source import ARRIVED
 from holdfast.features import aggregate
 from holdfast.features import online_kernels as kernels
@@ -29,7 +30,6 @@ from holdfast.features.lane import (
     ties_of,
 )
 from holdfast.features.online_row import OnlineRow, Reading, not_of_plan, read_measures
-from holdfast.features.ports import Blob, History
 from holdfast.features.tile import RING, RING_CAP, SLACK, VERSION, Lane, StatePlan, ViewLayout, plan_of
 from holdfast.features.view import View
 from holdfast.kernel.errors import ContractError

@@ -1,6 +1,6 @@
 """Online kernels: put events into the blobs of entities, and read the measures of a request from blobs.
 
-Arithmetic and lowering are those of `holdfast.features.kernels`; what stands where in a blob is told by the
+Arithmetic and lowering are those of `holdfast.features.lowering_kernels`; what stands where in a blob is told by the
 arrays of `holdfast.features.tile`. The format is docs/reference/formats/state-blob.md. All of it also runs
 as plain Python.
 """
@@ -12,7 +12,10 @@ from numba import njit, types
 from numba.extending import register_jitable
 
 from holdfast.features.distinct_kernels import RANKS, add_set, add_value, size_of
-from holdfast.features.kernels import MAX_EVENTS, STATES, lower, product
+from holdfast.features.lowering_kernels import MAX_EVENTS, STATES, lower, product
+
+BUILT_ON = "49c46a1d5ad42738"
+"""Hash of the modules whose functions are compiled into these kernels: numba's cache looks at this file alone."""
 
 FORMAT, HORIZON, DROPPED, EVENTS = range(4)
 """Words of a blob's header."""

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.events.ports import Blob
 from holdfast.features import online_kernels as kernels
 from holdfast.features.keys import NO_KEY, TOO_LONG, encoder_of, head_of
-from holdfast.features.ports import Blob, OnlineSnapshot
+from holdfast.features.ports import OnlineSnapshot
 from holdfast.features.tile import StatePlan
 from holdfast.features.view import View
 from holdfast.kernel.errors import ContractError

@@ -9,10 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from holdfast.events.ports import Blob as Blob
-from holdfast.events.ports import EventId as EventId
-from holdfast.events.ports import History as History
-from holdfast.events.ports import StateWriter
+from holdfast.events.ports import Blob, StateWriter
 
 
 class EventReader(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from holdfast.features.ports import Blob, EventId, Generation
+from holdfast.events.ports import Blob, EventId
+from holdfast.features.ports import Generation
 from holdfast.kernel.errors import ConflictError, NotFoundError, UsageError
 
 

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.features.ports import EventId, OnlineReader, OnlineStore, OnlineWriter
+from holdfast.events.ports import EventId
+from holdfast.features.ports import OnlineReader, OnlineStore, OnlineWriter
 from holdfast.kernel.errors import ConflictError, NotFoundError
 
 STATE, PLAN = "5a7e" * 10, b'{"views":[]}'

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.adapters.files import batch_log as module
 from holdfast.adapters.files.batch_log import BatchLogFile
-from holdfast.events.ports import Batch, Logged
+from holdfast.events.batch import Batch, Logged
 from holdfast.kernel.errors import ConflictError, ContractError, UnavailableError
 
 

@@ -19,7 +19,8 @@ from holdfast.adapters.files.delimited import CsvInput
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.jsonlines import JsonLinesInput
 from holdfast.adapters.files.staging import StagingFolder
-from holdfast.events.ports import Batch, Chunk
+from holdfast.events.batch import Batch
+from holdfast.events.ports import Chunk
 from holdfast.kernel.errors import ConflictError, ContractError, DeterminismError, NotFoundError
 from holdfast.kernel.ids import digest
 

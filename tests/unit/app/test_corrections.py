@@ -14,11 +14,11 @@ from tests.applier_world import NOW, World
 
 from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.app.state import folder_of
+from holdfast.events.batch import Batch
 from holdfast.events.entity import Entity
 from holdfast.events.handover import Offer
 from holdfast.events.journal import EVENT, Entry, encode_payload
 from holdfast.events.logged import stored_columns
-from holdfast.events.ports import Batch
 from holdfast.events.source import Source
 from holdfast.features.backfill import backfill
 from holdfast.features.online import OnlineRow, compile_state

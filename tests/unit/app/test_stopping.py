@@ -2,10 +2,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.payments import PAYMENTS
+from tests.waiting import until
 
 from holdfast.app.stopping import Stop, on_stop, stop_signals
 from holdfast.app.up import answers, free_port
@@ -65,32 +67,9 @@ sys.exit(Small(Path(sys.argv[1]), port=0).run())
 """
 
 
-PROJECT = """
-from datetime import datetime
-
-import holdfast as hf
-
-
-class Visit(hf.Event):
-    visit_id: str = hf.event_id()
-    at: datetime = hf.event_time()
-
-
-project = hf.Project("shop")
-visits = project.source("visits", Visit, known_after="0s")
-"""
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "project.py").write_text(PROJECT)
+    (tmp_path / "project.py").write_text(PAYMENTS)
     Workspace(tmp_path).apply(by="eva")
     return tmp_path
 

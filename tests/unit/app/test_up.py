@@ -4,12 +4,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.demand_world import compiled
+from tests.waiting import until
 
 from holdfast.app.alone import alone, find_up
 from holdfast.app.log import SUPERVISED
@@ -17,13 +17,6 @@ from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port, what
 from holdfast.app.worker import run_worker
 from holdfast.app.workspace import Workspace
 from holdfast.kernel.errors import ConflictError, RefusedError, UsageError
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_alive(pid: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.commands import holdfast
+from tests.unit.conftest import World
 
 from holdfast.app import warm
 from holdfast.app.warm import COMPILING
@@ -24,6 +25,33 @@ from holdfast.app.warm import compiled_once, said_on_stderr
 with compiled_once(said_on_stderr, ['later']):
     import kernel
 print(kernel.twice(21))
+"""
+# Says of every kernel that is imported whether that would be announced.
+WATCHED = """
+import contextlib, importlib.abc, runpy, sys
+from holdfast.app import warm
+
+class Watch(importlib.abc.MetaPathFinder):
+    announced = False
+    def find_spec(self, name, path, target=None):
+        if name in warm.KERNELS:
+            print(name, "announced" if self.announced else "silent", file=sys.stderr)
+
+watch, compiled_once = Watch(), warm.compiled_once
+
+@contextlib.contextmanager
+def watched(*words):
+    with compiled_once(*words):
+        watch.announced = True
+        try:
+            yield
+        finally:
+            watch.announced = False
+
+warm.compiled_once = watched
+sys.meta_path.insert(0, watch)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
@@ -53,8 +81,8 @@ def test_of_two_starts_one_compiles_and_the_other_waits(tmp_path: Path) -> None:
     for name in ("kernel", "later"):
         (tmp_path / f"{name}.py").write_text(KERNEL)
     (tmp_path / "cache").mkdir()
-    held = "import time, os\nos.environ['NUMBA_CACHE_DIR'] = 'cache'\nfrom holdfast.app.warm import alone\n"
-    held += "with alone():\n    print('held', flush=True)\n    input()\n"
+    held = "import os\nos.environ['NUMBA_CACHE_DIR'] = 'cache'\nfrom holdfast.app.warm import cache_lock\n"
+    held += "with cache_lock():\n    print('held', flush=True)\n    input()\n"
     environment = {**os.environ, "NUMBA_CACHE_DIR": "cache", "PYTHONPATH": os.pathsep.join(sys.path)}
     pipe: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, **pipe) as holder:
@@ -71,6 +99,27 @@ def test_of_two_starts_one_compiles_and_the_other_waits(tmp_path: Path) -> None:
 
     assert before == []
     assert out == "42\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "loaded"),
+    [
+        ("holdfast warmup", warm.KERNELS),
+        ("holdfast parity", warm.KERNELS),
+        ("holdfast why p-0000000000000000", warm.KERNELS[:-1]),
+        ("holdfast.cli.demo --help", warm.KERNELS[:-1]),
+    ],
+)
+def test_no_kernel_is_compiled_in_silence(command: str, loaded: tuple[str, ...], built: World) -> None:
+    words = [sys.executable, "-c", WATCHED, *command.split()]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    ran = subprocess.run(
+        words, cwd=built.folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+    seen = {line for line in ran.stderr.splitlines() if line.startswith(warm.KERNELS)}
+    assert seen == {f"{name} announced" for name in loaded}, ran.stderr
 
 
 @pytest.mark.parametrize("command", [["validate"], ["train", "fraud"], ["up"], ["worker"], ["materialize"]])

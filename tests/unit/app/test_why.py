@@ -8,7 +8,8 @@ import pytest
 from tests.unit.conftest import World
 
 from holdfast.app.outcomes import Explanation
-from holdfast.cli import render
+from holdfast.cli.render import to_json
+from holdfast.cli.why_render import why
 from holdfast.kernel.errors import DeterminismError, NotFoundError, UsageError
 from holdfast.serving.frames import BOUNDED_BY_BATCH
 from holdfast.serving.ports import PREDICTIONS
@@ -48,21 +49,21 @@ def test_base_and_contributions_make_the_score(explained: Explanation) -> None:
 
     assert explained.margin == pytest.approx(explained.base + pushed)
     assert 1 / (1 + np.exp(-explained.margin)) == pytest.approx(explained.answer["score"], abs=1e-9)
-    shown = render.why(explained)
+    shown = why(explained)
     assert (
         f"  base {explained.base:+.2f} and all features {pushed:+.2f} make {explained.margin:+.2f}" in shown
     )
     assert "in log-odds: score" in shown
-    assert render.to_json(explained)["base"] == explained.base
+    assert to_json(explained)["base"] == explained.base
 
 
 def test_what_a_live_answer_knew_is_told_by_its_batches_alone(world: World) -> None:
     found = world.open().why(forge(world, known_at_us=BOUNDED_BY_BATCH))
 
-    assert render.to_json(found)["answer"]["known_at_us"] is None
+    assert to_json(found)["answer"]["known_at_us"] is None
     assert found.answer["known_batch"]
-    assert "as applied by then: batches up to" in render.why(found)
-    assert str(BOUNDED_BY_BATCH) not in render.why(found)
+    assert "as applied by then: batches up to" in why(found)
+    assert str(BOUNDED_BY_BATCH) not in why(found)
 
 
 def test_each_feature_has_a_definition(explained: Explanation) -> None:

@@ -1,11 +1,12 @@
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from tests.payments import PAYMENTS
+from tests.waiting import until
 
 from holdfast.adapters.journal import JournalFileWriter
 from holdfast.app.materialize import materialize_state
@@ -16,29 +17,13 @@ from holdfast.events.journal import EVENT, encode_payload
 from holdfast.features.online import OnlineRow, load_plan
 from holdfast.kernel.errors import ConflictError, RefusedError
 
-PROJECT = """
-from datetime import datetime
-from decimal import Decimal
-
-import holdfast as hf
-
-
-class Payment(hf.Event):
-    tx_id: str = hf.event_id()
-    at: datetime = hf.event_time()
-    card_id: str
-    amount: Decimal = hf.field(scale=2, ge=0, le=100_000)
-
-
-project = hf.Project("shop")
-payments = project.source("payments", Payment, known_after="0s")
-card = hf.Entity("card", key="card_id")
-
+VIEW = """
 
 @project.view(payments, entity=card)
 def activity(tx):
     return {"n": tx.count(over="1h"), "spent": tx.amount.sum(over="1h")}
 """
+PROJECT = PAYMENTS + VIEW
 T = 1_770_000_000_000_000
 
 
@@ -86,13 +71,6 @@ class Background:
         assert not self.thread.is_alive()
         if self.error is not None:
             raise self.error
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def stored(folder: Path) -> list[str]:

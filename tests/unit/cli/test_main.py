@@ -71,7 +71,7 @@ def test_module_runs_as_the_command() -> None:
 @pytest.mark.parametrize(
     ("command", "key"),
     [
-        ("validate", None),
+        ("validate", "problems"),
         ("plan", "is_empty"),
         ("apply --dry-run", "is_empty"),
         ("quarantine transactions --limit 2", None),
@@ -107,6 +107,24 @@ def test_json_of_every_change_is_one_document(rivals: World) -> None:
     assert run("train", "fraud", "--by", "eva", "--set", "num_leaves=5")["run"]["params"]["num_leaves"] == 5
     assert run("reject", "fraud", 3, "--by", "ana", "--reason", "no")["version"]["state"] == "rejected"
     assert run("predict", "fraud", "--since", rivals.since)["version"] == 2
+
+
+def test_json_of_validate_says_what_the_project_holds(built: World) -> None:
+    found = holdfast("validate", "--json", "--project", built.folder).json
+
+    project = built.open().project
+    assert found["is_valid"]
+    assert (found["project"], found["fingerprint"]) == ("fraud", project.fingerprint)
+    assert found["holds"] == {
+        "sources": ["transactions", "chargebacks"],
+        "tables": [],
+        "views": list(project.views),
+        "grids": [],
+        "feature_sets": ["create_features"],
+        "models": ["fraud"],
+        "releases": ["fraud"],
+    }
+    assert (found["errors"], found["warnings"], found["problems"]) == (0, 0, [])
 
 
 def test_limit_of_history_holds_for_json_too(built: World) -> None:

@@ -14,9 +14,10 @@ from tests.applier_world import SOURCES, World, blob_of, payment
 from holdfast.adapters.files.handover import HandOverFolder
 from holdfast.adapters.files.inputs import Files
 from holdfast.adapters.files.staging import StagingFolder
+from holdfast.events.batch import Batch
 from holdfast.events.handover import Offer
 from holdfast.events.ingest import ingest
-from holdfast.events.ports import QUARANTINE, Batch
+from holdfast.events.ports import QUARANTINE
 from holdfast.events.report import IngestReport
 from holdfast.kernel.errors import ConflictError, UnavailableError
 

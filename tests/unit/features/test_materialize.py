@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from holdfast.events.entity import Entity
-from holdfast.features import kernels
 from holdfast.features.materialize import materialize, measures_as_known
 from holdfast.features.view import Feature, FeaturePlan, FeatureSet, Measure, View
 from holdfast.features.window import Window
@@ -150,7 +149,7 @@ def test_empty_spine_has_no_values() -> None:
 
 
 def test_window_that_is_too_full_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "MAX_EVENTS", 2)
+    monkeypatch.setattr("holdfast.features.materialize.MAX_EVENTS", 2)
 
     with pytest.raises(ContractError, match="fewer than 2 events") as caught:
         measures_as_known((one("count", None),), SOURCES, spine(9), {"sales": sales((1, 1), (2, 1))})

@@ -3,27 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.payments import PAYMENTS
+
 from holdfast.app.workspace import Workspace
 from holdfast.kernel.errors import Problem
 
-TEXT = """
-from datetime import datetime
-from decimal import Decimal
-
-import holdfast as hf
-
-
-class Payment(hf.Event):
-    tx_id: str = hf.event_id()
-    at: datetime = hf.event_time()
-    card_id: str
-    amount: Decimal = hf.field(scale=2, ge=0, le=100_000)
-
-
-project = hf.Project("shop")
-payments = project.source("payments", Payment, known_after="0s")
-card = hf.Entity("card", key="card_id")
-
+DEFINITIONS = """
 
 @project.view(payments, entity={entity})
 def activity(tx):
@@ -35,6 +20,7 @@ def choose(x):
     {before}
     return {{{features}}}
 """
+TEXT = PAYMENTS + DEFINITIONS
 GOOD = {"entity": "card", "view": '"n": tx.count(over="1h")', "features": '"n": x.n', "before": ""}
 
 

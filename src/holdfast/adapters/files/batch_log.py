@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from holdfast.adapters.durable import sync_folder
-from holdfast.events.ports import Batch, Load, Logged
+from holdfast.events.batch import Batch, Load, Logged
 from holdfast.kernel.errors import ConflictError, ContractError, UnavailableError
 from holdfast.kernel.ids import canonical_json, from_data
 

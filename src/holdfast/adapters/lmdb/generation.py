@@ -25,7 +25,8 @@ from holdfast.adapters.lmdb.environment import (
     to_error,
     translated,
 )
-from holdfast.features.ports import Blob, EventId, Generation
+from holdfast.events.ports import Blob, EventId
+from holdfast.features.ports import Generation
 from holdfast.kernel.errors import ConflictError, ContractError, UsageError
 
 FORGET_MOST = 20_000
