@@ -10,14 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.app.state import (
-    applied_project,
-    kept_sources,
-    make_applier,
-    remembered_of,
-    settled_in_lake,
-    wanted_state,
-)
+from holdfast.app.applied import applied_project
+from holdfast.app.state import kept_sources, make_applier, remembered_of, settled_in_lake, wanted_state
 from holdfast.app.wire import Wiring
 from holdfast.features.backfill import Backfilled, Stopping, backfill
 from holdfast.features.ports import Generation

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.kernel.errors import Problem
 from holdfast.registry.ledger import Entry
 from holdfast.registry.version import ModelVersion
-from holdfast.serving.explain import FeatureEvidence
-from holdfast.training.run import Run
+
+if TYPE_CHECKING:  # commands that only list what is there load nothing that computes
+    from holdfast.serving.explain import FeatureEvidence
+    from holdfast.training.run import Run
 
 
 @dataclass(frozen=True, slots=True)

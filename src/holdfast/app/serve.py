@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.adapters.journal import JournalFileWriter
-from holdfast.app.state import applied_definition, live_sources, served_models
+from holdfast.app.applied import applied_definition, live_sources, served_models
 from holdfast.app.wire import Wiring
 from holdfast.events.journal import Durability
 from holdfast.events.row import RowJudge, Stored

@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from holdfast.app.alone import alone
+from holdfast.app.applied import applied_project, live_sources, served_models
 from holdfast.app.load import find_folder
 from holdfast.app.log import SUPERVISED
 from holdfast.app.serve import NOTHING_TO_SERVE
-from holdfast.app.state import applied_project, live_sources, served_models
 from holdfast.app.stopping import Stop, die_of_signals, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.app.worker import worker_status

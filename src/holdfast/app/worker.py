@@ -21,10 +21,11 @@ import numpy as np
 
 from holdfast.adapters.delta import DeltaLake
 from holdfast.app.alone import find_up
+from holdfast.app.applied import applied_project
 from holdfast.app.load import find_folder
 from holdfast.app.log import configure_log
 from holdfast.app.materialize import answer_of, build, remove_old, requests_of
-from holdfast.app.state import applied_project, folder_of, make_applier, wanted_state
+from holdfast.app.state import folder_of, make_applier, wanted_state
 from holdfast.app.stopping import Stop, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.events.apply import Applier, StepReport

@@ -21,13 +21,11 @@ from pathlib import Path
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from holdfast.app.applied import applied_project
 from holdfast.app.load import find_folder, importable, load_project
-from holdfast.app.outcomes import Explanation, History, ListedVersion, Trained
-from holdfast.app.state import applied_project
+from holdfast.app.outcomes import History, ListedVersion
 from holdfast.app.wire import Wiring, does_not_fit
-from holdfast.events.ingest import ingest
 from holdfast.events.ports import QUARANTINE
-from holdfast.events.report import IngestReport
 from holdfast.events.source import BATCH
 from holdfast.kernel.errors import (
     DefinitionError,
@@ -40,8 +38,6 @@ from holdfast.kernel.errors import (
 from holdfast.kernel.ids import from_data, to_data
 from holdfast.kernel.ports import Clock, NoProgress, Progress
 from holdfast.kernel.time import parse_duration, parse_instant
-from holdfast.monitoring.drift import DriftReport
-from holdfast.monitoring.performance import Performance
 from holdfast.project.compilation import Compilation
 from holdfast.project.compile import compile_project
 from holdfast.project.compiled import CompiledProject
@@ -54,12 +50,16 @@ from holdfast.registry.lookup import get_champion, get_run, get_version
 from holdfast.registry.ports import Definition
 from holdfast.registry.register import Outcome, approve, deploy, reject, rollback, set_challenger
 from holdfast.registry.version import ModelVersion
-from holdfast.serving.parity import ParityReport
-from holdfast.serving.parity_trial import Trial
-from holdfast.serving.predict import PredictReport
 
-if TYPE_CHECKING:  # it is a table, and the commands that need none load no table library
+if TYPE_CHECKING:  # what computes is loaded by the verbs that compute: compiled kernels take a second
+    from holdfast.app.outcomes import Explanation, Trained
     from holdfast.datasets.snapshot import Snapshot
+    from holdfast.events.report import IngestReport
+    from holdfast.monitoring.drift import DriftReport
+    from holdfast.monitoring.performance import Performance
+    from holdfast.serving.parity import ParityReport
+    from holdfast.serving.parity_trial import Trial
+    from holdfast.serving.predict import PredictReport
 
 
 class Workspace:
@@ -215,6 +215,8 @@ class Workspace:
         UsageError
             If there is none, or something that is no path.
         """
+        from holdfast.events.ingest import ingest
+
         places = _places(paths)
         project = self._applied()
         wiring = self.wiring

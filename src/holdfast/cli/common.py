@@ -33,15 +33,24 @@ Until = Annotated[str | None, typer.Option("--until", help="End of event time, e
 HERE = Path()
 
 
-def open_workspace(folder: Path) -> Workspace:
-    """Return the workspace of a folder, with a progress bar where a person looks."""
-    from holdfast.app.warm import compiled_once, said_on_stderr
+def open_workspace(folder: Path, *, computes: bool = False) -> Workspace:
+    """Return the workspace of a folder, with a progress bar where a person looks.
+
+    Parameters
+    ----------
+    computes
+        Whether the command needs the kernels: they are loaded here, or compiled, which is said. Other
+        commands answer without them.
+    """
+    from holdfast.app.workspace import Workspace
     from holdfast.cli.progress import make_progress
 
-    with compiled_once(said_on_stderr):
-        from holdfast.app.workspace import Workspace
+    workspace = Workspace(folder, progress=make_progress())
+    if computes:
+        from holdfast.app.warm import said_on_stderr, warm_up
 
-    return Workspace(folder, progress=make_progress())
+        warm_up(said_on_stderr)
+    return workspace
 
 
 def show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:

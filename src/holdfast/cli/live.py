@@ -28,12 +28,10 @@ def materialize(folder: Folder = HERE, as_json: Json = False) -> None:
     A running worker does it and goes on applying meanwhile; without one, this command does. It is also the
     way back after damage to the state.
     """
-    from holdfast.app.warm import compiled_once, said_on_stderr
     from holdfast.cli import live_render
 
-    workspace = _open(folder)
-    with compiled_once(said_on_stderr):
-        from holdfast.app.materialize import materialize_state
+    workspace = _open(folder, computes=True)
+    from holdfast.app.materialize import materialize_state
 
     _show(materialize_state(workspace.wiring, progress=workspace.progress), as_json, live_render.materialized)
 
@@ -84,11 +82,9 @@ def parity(
 
     Exit status 1 if anything differs.
     """
-    from holdfast.app.warm import said_on_stderr, warm_up
     from holdfast.cli import live_render
 
-    workspace = _open(folder)
-    warm_up(said_on_stderr)  # it scores as serving does, by a kernel that no other command loads
+    workspace = _open(folder, computes=True)
     if self_test:
         trials = workspace.try_out_parity(since=since, model=model)
         _show(trials, as_json, live_render.trials)
@@ -115,7 +111,7 @@ def drift(
     """Compare what a model was asked with what it was trained on, feature by feature."""
     from holdfast.cli import live_render
 
-    found = _open(folder).drift(model, since=since, until=until, version=version)
+    found = _open(folder, computes=True).drift(model, since=since, until=until, version=version)
     _show(found, as_json, live_render.drift)
 
 

@@ -175,8 +175,8 @@ def train(
     """Build the dataset, train, measure against baseline and champion, and register if the gates pass."""
     from holdfast.cli import render
 
-    workspace = _open(folder)
-    result = workspace.train(model, seed=seed, by=by, as_of=as_of, params=_parameters(set_ or []))
+    params = _parameters(set_ or [])
+    result = _open(folder, computes=True).train(model, seed=seed, by=by, as_of=as_of, params=params)
     _show(result, as_json, render.trained)
     if result.version is None:
         raise typer.Exit(1)
@@ -324,7 +324,9 @@ def predict(
     """
     from holdfast.cli import render
 
-    found = _open(folder).predict(model, since=since, until=until, version=version, dry_run=dry_run, out=out)
+    found = _open(folder, computes=True).predict(
+        model, since=since, until=until, version=version, dry_run=dry_run, out=out
+    )
     _show(found, as_json, render.predicted)
     if out is not None and not dry_run and not as_json:
         typer.echo(f"  answers written to {out}")
@@ -344,7 +346,7 @@ def why(
     """Explain one prediction, from the answer back to approver, run, dataset, features and events."""
     from holdfast.cli.why_render import why as rendered
 
-    found = _open(folder).why(prediction, version=version)
+    found = _open(folder, computes=True).why(prediction, version=version)
     _show(found, as_json, lambda shown: rendered(shown, terminal_width()))
     if not found.is_equal:
         raise typer.Exit(1)
@@ -379,7 +381,9 @@ def performance(
 
     if by not in (None, "day", "horizon"):
         raise UsageError(f"--by takes `day` or `horizon`, found {by!r}.")
-    found = _open(folder).performance(model, since=since, until=until, version=version, as_of=as_of)
+    found = _open(folder, computes=True).performance(
+        model, since=since, until=until, version=version, as_of=as_of
+    )
     if by == "horizon" and found.mature and not found.horizons:
         raise UsageError(
             f"{found.model}@{found.version} forecasts no horizons.", at="--by", hint="--by day goes by day"

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from holdfast.app.applied import applied_project
 from holdfast.app.log import configure_log
-from holdfast.app.state import applied_project
 from holdfast.app.stopping import Stop, on_stop
 from holdfast.app.wire import Wiring
 from holdfast.app.worker import worker_status

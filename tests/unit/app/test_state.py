@@ -5,7 +5,8 @@ from tests.serving_world import deploy, make_project
 
 from holdfast.adapters.bundles import BundleFolder
 from holdfast.adapters.lightgbm import LightGBMText
-from holdfast.app.state import applied_project, wanted_state
+from holdfast.app.applied import applied_project
+from holdfast.app.state import wanted_state
 from holdfast.app.wire import Wiring
 
 

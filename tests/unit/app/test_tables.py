@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from holdfast.app.applied import applied_project
 from holdfast.app.materialize import materialize_state
-from holdfast.app.state import applied_project
 from holdfast.app.workspace import Workspace
 from holdfast.datasets.spine import event_spine
 from holdfast.features.materialize import materialize

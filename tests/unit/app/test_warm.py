@@ -34,6 +34,8 @@ from holdfast.app import warm
 class Watch(importlib.abc.MetaPathFinder):
     announced = False
     def find_spec(self, name, path, target=None):
+        if name == "numba":
+            print("numba loaded", file=sys.stderr)
         if name in warm.KERNELS:
             print(name, "announced" if self.announced else "silent", file=sys.stderr)
 
@@ -101,29 +103,69 @@ def test_of_two_starts_one_compiles_and_the_other_waits(tmp_path: Path) -> None:
     assert out == "42\n"
 
 
-@pytest.mark.parametrize(
-    ("command", "loaded"),
-    [
-        ("holdfast warmup", warm.KERNELS),
-        ("holdfast parity", warm.KERNELS),
-        ("holdfast why p-0000000000000000", warm.KERNELS[:-1]),
-        ("holdfast.cli.demo --help", warm.KERNELS[:-1]),
-    ],
-)
-def test_no_kernel_is_compiled_in_silence(command: str, loaded: tuple[str, ...], built: World) -> None:
+def watched(command: str, folder: Path) -> tuple[int, set[str]]:
+    """Return the status of a command, and which kernels it loaded, announced or in silence."""
     words = [sys.executable, "-c", WATCHED, *command.split()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-    ran = subprocess.run(
-        words, cwd=built.folder, env=environment, capture_output=True, text=True, check=False
-    )
-
-    seen = {line for line in ran.stderr.splitlines() if line.startswith(warm.KERNELS)}
-    assert seen == {f"{name} announced" for name in loaded}, ran.stderr
+    ran = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    seen = {line for line in ran.stderr.splitlines() if line.startswith((*warm.KERNELS, "numba "))}
+    return ran.returncode, seen
 
 
-@pytest.mark.parametrize("command", [["validate"], ["train", "fraud"], ["up"], ["worker"], ["materialize"]])
-def test_commands_say_so(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "warmup",
+        "train fraud --set num_leaves=7",
+        "predict fraud",
+        "why p-0000000000000000",
+        "performance fraud",
+        "drift fraud",
+        "parity",
+        "materialize",
+    ],
+)
+def test_no_kernel_is_compiled_in_silence(command: str, world: World) -> None:
+    _, seen = watched(f"holdfast {command}", world.folder)
+
+    assert seen == {"numba loaded", *(f"{name} announced" for name in warm.KERNELS)}
+
+
+def test_the_demo_compiles_nothing_in_silence(tmp_path: Path) -> None:
+    status, seen = watched("holdfast.cli.demo --help", tmp_path)
+
+    assert status == 0
+    assert not [line for line in seen if line.endswith("silent")]
+
+
+def test_commands_that_compute_nothing_load_no_kernel(world: World) -> None:
+    """They answer in half the time, and at once where the kernels were never compiled."""
+    (world.folder / "more.jsonl").write_text('{"tx_id": "t-1"}\n')
+    commands = [
+        "validate",
+        "plan",
+        "apply --by eva",
+        "ingest transactions more.jsonl",
+        "quarantine transactions --limit 1",
+        "models",
+        "history",
+        "approve fraud 1 --by ben --reason again",
+        "deploy fraud 1 --challenger",
+        "reject fraud 1 --by ben --reason unsure",
+        "rollback fraud --reason none",
+        "init blank new",
+    ]
+
+    for command in commands:
+        _, seen = watched(f"holdfast {command}", world.folder)
+
+        assert seen == set(), command
+
+
+@pytest.mark.parametrize("command", [["up"], ["worker"]])
+def test_commands_that_run_say_so(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = []
 
     @contextmanager
