@@ -138,6 +138,13 @@ def test_the_demo_compiles_nothing_in_silence(tmp_path: Path) -> None:
     assert not [line for line in seen if line.endswith("silent")]
 
 
+def test_the_parent_of_serving_processes_loads_no_kernel(tmp_path: Path) -> None:
+    """Each process that answers loads its own, and says so where that compiles them."""
+    status, seen = watched("holdfast.server.supervise", tmp_path)
+
+    assert (status, seen) == (0, set())
+
+
 def test_commands_that_compute_nothing_load_no_kernel(world: World) -> None:
     """They answer in half the time, and at once where the kernels were never compiled."""
     (world.folder / "more.jsonl").write_text('{"tx_id": "t-1"}\n')
