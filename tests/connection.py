@@ -6,8 +6,9 @@ from typing import Any
 
 import uvicorn
 
+from holdfast.server.bounds import MOST_CONNECTIONS
 from holdfast.server.hot import HotRoutes
-from holdfast.server.protocol import MOST_CONNECTIONS, HttpProtocol
+from holdfast.server.protocol import HttpProtocol
 
 
 class Transport:

@@ -256,9 +256,12 @@ def what_is_accepted(project: CompiledProject) -> str:
     if served_models(project):
         return "predictions"
     if sources := live_sources(project):
-        return (
-            f"events of {', '.join(sources)} (no model answers them; `holdfast predict` answers in batches)"
+        how = (
+            "no model answers them; `holdfast predict` answers in batches"
+            if project.models
+            else "no model yet"
         )
+        return f"events of {', '.join(sources)} ({how})"
     raise UsageError(
         f"`{project.name}` has nothing to serve: {NOTHING_TO_SERVE}.",
         at="sources",

@@ -119,8 +119,9 @@ def _features(found: Sequence[FeatureEvidence], width: int | None) -> list[str]:
         verdict = "equal" if f.is_equal else "DIFFERS"
         stored, again = number(f.stored), number(f.recomputed)
         if f.text is not None:
-            cut = width is not None and len(f.text) > _TEXT
-            stored = f"{f.text[: _TEXT - 1]}…" if cut else f.text
+            stored = _plain(f.text)
+            if width is not None and len(stored) > _TEXT:
+                stored = f"{stored[: _TEXT - 1]}…"
             again = "same code" if f.is_equal else f"code {f.recomputed:g}"
         rows.append((f"  {f.name}", stored, again, verdict, f"{f.contribution or 0:+.2f}"))
     head = ("  feature", "stored", "oracle", "", "pushed")
@@ -169,7 +170,7 @@ def _margin(found: Explanation) -> str:
 
 def _lineage(found: Explanation) -> dict[str, list[str]]:
     v, run, dataset = found.version, found.run, found.dataset
-    approvals = [f'approved {day(p["at_us"])} by {p["by"]}: "{p["reason"]}"' for p in v["approvals"]]
+    approvals = [f'approved {day(p["at_us"])} by {p["by"]}: "{_plain(p["reason"])}"' for p in v["approvals"]]
     facts = run.get("facts") or {}
     tables = " + ".join(f"{name}@{version}" for name, version in found.tables.items())
     events = [f"{name}: {count(e['rows'], 'row')} of {_batches(e)}" for name, e in found.events.items()]
@@ -208,4 +209,9 @@ def _value(value: Any) -> str:
         return "missing"
     if isinstance(value, int) and abs(value) > 10**14:
         return format_instant(value)
-    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+    return f"{value:,.2f}" if isinstance(value, float) else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """Return a text that anybody may have sent as one line of visible characters: others are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -36,6 +36,8 @@ from holdfast.kernel.errors import did_you_mean
 
 MAX_ROWS: Final = 1_000
 """Greatest number of rows of one request."""
+_NAMED = 8
+"""Columns that a hint names at most; it counts the others."""
 
 Row = dict[str, Any]
 """A parsed row: text, int, `Number`, bool, None, or what should not be there."""
@@ -261,8 +263,10 @@ class RowJudge:
             for rule in self._rules
             if rule.required and rule.column != name and rule.column not in row
         ]
-        others = f"; the row also lacks {', '.join(f'`{other}`' for other in lacking[:8])}" if lacking else ""
-        return f"add it, {wanted}{others}"
+        others = ", ".join(f"`{other}`" for other in lacking[:_NAMED])
+        if len(lacking) > _NAMED:
+            others += f" and {len(lacking) - _NAMED} more"
+        return f"add it, {wanted}; the row also lacks {others}" if others else f"add it, {wanted}"
 
     def _hundredths(self, name: str, value: Any) -> str:
         """Return a hint where an amount looks as if it were in hundredths."""

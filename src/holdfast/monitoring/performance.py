@@ -21,6 +21,12 @@ from holdfast.training.metric import Interval, Scored, Task, evaluate, evaluate_
 RETRY_US = 60 * SECOND
 """How long after the first answer another attempt is a retry of it, and its answer the one that counts."""
 
+_SCORE, _DECISION, _EXPOSURE, _Y = "_score", "_decision", "_exposure", "_y"
+_ANSWERS = {
+    "key": ROW_KEY, "t_us": T, "known_at_us": KNOWN_AT,
+    "score": _SCORE, "decision": _DECISION, "exposure": _EXPOSURE,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -146,17 +152,15 @@ def measure(
     expected_at : metrics registered with the version at each horizon
     """
     last = answers_of(records)
-    rows = spine.drop(T, KNOWN_AT)
-    joined = last.join(rows, left_on="key", right_on=ROW_KEY, how="inner", maintain_order="left")
-    joined = joined.with_columns(
-        pl.col("key").alias(ROW_KEY), pl.col("t_us").alias(T), pl.col("known_at_us").alias(KNOWN_AT)
-    )
-    acted = joined.filter(pl.col("exposure") == "served").select(ROW_KEY, "decision")
+    # A row may have columns called as those of a record, but none that begins with an underscore.
+    answers = last.select(pl.col(name).alias(own) for name, own in _ANSWERS.items())
+    joined = answers.join(spine.drop(T, KNOWN_AT), on=ROW_KEY, how="inner", maintain_order="left")
+    acted = joined.filter(pl.col(_EXPOSURE) == "served").select(ROW_KEY, decision=_DECISION)
     timed = joined if about is None else joined.with_columns(pl.col(about).alias(T))
     labels = attach_labels(timed, label, source, outcomes, as_of=as_of, decisions=acted, entity=entity)
-    mature = joined.with_columns(labels.values.alias("_y")).filter(labels.fates == "labelled")
-    y = mature["_y"].to_numpy().astype(np.float64)
-    scored = Scored(y, mature["score"].to_numpy(), np.ones(len(y)), mature[T].to_numpy() // DAY, k)
+    mature = joined.with_columns(labels.values.alias(_Y)).filter(labels.fates == "labelled")
+    y = mature[_Y].to_numpy().astype(np.float64)
+    scored = Scored(y, mature[_SCORE].to_numpy(), np.ones(len(y)), mature[T].to_numpy() // DAY, k)
     naive: dict[str, float | None] = {}
     horizons: tuple[Horizon, ...] = ()
     if SCALE in mature.columns and len(y):
@@ -166,8 +170,8 @@ def measure(
         horizons = _by_horizon(mature[HORIZON].to_numpy(), scored, trivial, expected_at or {})
     by_decision = {
         str(name or "none"): (int(n), int(positive))
-        for name, n, positive in mature.group_by("decision", maintain_order=True)
-        .agg(pl.len(), (pl.col("_y") > 0).sum().alias("positives"))
+        for name, n, positive in mature.group_by(_DECISION, maintain_order=True)
+        .agg(pl.len(), (pl.col(_Y) > 0).sum().alias("positives"))
         .iter_rows()
     }
     times = last["t_us"].sort()

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from holdfast.server.bounds import MOST_CONNECTIONS, ROOM_TO_REFUSE
 from holdfast.server.errors import problem_body
 from holdfast.server.hot import MAX_BODY, HotRoute, HotRoutes, hot_route
 
@@ -27,10 +28,6 @@ MOST_HEADERS: Final = 100
 """Greatest number of headers."""
 ARRIVES_S: Final = 10.0
 """Seconds from a request's first byte in which all of it must have arrived."""
-MOST_CONNECTIONS: Final = 1_000
-"""Open connections of one process; a request on a further one is answered with 503."""
-ROOM_TO_REFUSE: Final = 100
-"""Connections beyond the greatest number that are still told why; others are closed at once."""
 
 _UNUSUAL: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 """Headers that send a request through ASGI."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from holdfast.app.stopping import Stop, on_stop
 from holdfast.events.journal import Durability
 from holdfast.kernel.errors import UnavailableError, UsageError
-from holdfast.server.protocol import MOST_CONNECTIONS
+from holdfast.server.bounds import MOST_CONNECTIONS
 
 LOGGER = logging.getLogger("holdfast.serve")
 

@@ -27,8 +27,9 @@ from holdfast.app.stopping import stop_signals
 from holdfast.events.journal import Durability
 from holdfast.kernel.errors import HoldfastError
 from holdfast.server.app import create_app
+from holdfast.server.bounds import MOST_CONNECTIONS, ROOM_TO_REFUSE
 from holdfast.server.metrics import Metrics
-from holdfast.server.protocol import MOST_CONNECTIONS, ROOM_TO_REFUSE, HttpProtocol
+from holdfast.server.protocol import HttpProtocol
 
 LOGGER = logging.getLogger("holdfast.serve")
 

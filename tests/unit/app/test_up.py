@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,14 @@ def test_up_for_nothing_ends_at_once_and_says_why(up: Up, lines: list[str], tmp_
 
 
 def test_up_of_a_batch_only_project_takes_events() -> None:
-    assert what_is_accepted(compiled()).startswith("events of sales (no model answers them")
+    expected = "events of sales (no model answers them; `holdfast predict` answers in batches)"
+    assert what_is_accepted(compiled()) == expected
+
+
+def test_up_of_a_project_without_models_sends_nobody_to_predict() -> None:
+    project = replace(compiled(), models={}, releases={})
+
+    assert what_is_accepted(project) == "events of sales (no model yet)"
 
 
 def test_up_before_apply_is_refused_at_once(up: Up, tmp_path: Path) -> None:

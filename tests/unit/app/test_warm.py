@@ -138,9 +138,16 @@ def test_the_demo_compiles_nothing_in_silence(tmp_path: Path) -> None:
     assert not [line for line in seen if line.endswith("silent")]
 
 
-def test_commands_that_compute_nothing_load_no_kernel(world: World) -> None:
+def test_the_parent_of_serving_processes_loads_no_kernel(tmp_path: Path) -> None:
+    """Each process that answers loads its own, and says so where that compiles them."""
+    status, seen = watched("holdfast.server.supervise", tmp_path)
+
+    assert (status, seen) == (0, set())
+
+
+def test_commands_that_compute_nothing_load_no_kernel(rivals: World) -> None:
     """They answer in half the time, and at once where the kernels were never compiled."""
-    (world.folder / "more.jsonl").write_text('{"tx_id": "t-1"}\n')
+    (rivals.folder / "more.jsonl").write_text('{"tx_id": "t-1"}\n')
     commands = [
         "validate",
         "plan",
@@ -149,17 +156,18 @@ def test_commands_that_compute_nothing_load_no_kernel(world: World) -> None:
         "quarantine transactions --limit 1",
         "models",
         "history",
-        "approve fraud 1 --by ben --reason again",
-        "deploy fraud 1 --challenger",
-        "reject fraud 1 --by ben --reason unsure",
-        "rollback fraud --reason none",
+        "approve fraud 2 --by ben --reason better",
+        "deploy fraud 2 --challenger",
+        "deploy fraud 2",
+        "rollback fraud --reason worse",
+        "reject fraud 2 --by ben --reason worse",
         "init blank new",
     ]
 
     for command in commands:
-        _, seen = watched(f"holdfast {command}", world.folder)
+        status, seen = watched(f"holdfast {command}", rivals.folder)
 
-        assert seen == set(), command
+        assert (status, seen) == (0, set()), command
 
 
 @pytest.mark.parametrize("command", [["up"], ["worker"]])

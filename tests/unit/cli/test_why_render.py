@@ -108,6 +108,21 @@ def test_a_pipe_gets_every_feature_whole_on_one_line() -> None:
     assert [line[:13].strip() for line in lines if line.startswith("  request")] == ["request"]
 
 
+@pytest.mark.parametrize("width", [None, 80])
+@pytest.mark.parametrize("sent", ["Porto\nLisboa", "Porto\x1b[2J", "Porto\u2028Lisboa", "Porto\r\x0b\x85"])
+def test_what_was_sent_breaks_no_line_and_moves_no_cursor(width: int | None, sent: str) -> None:
+    feature = FeatureEvidence("city", 1.0, 1.0, 9.0, "city", sent)
+    approval = {"at_us": 0, "by": "ana", "reason": sent}
+    found = replace(
+        FOUND, features=(feature,), request={"city": sent}, version=FOUND.version | {"approvals": [approval]}
+    )
+
+    shown = why(found, width)
+
+    assert letters(shown).count(letters(sent.encode("unicode_escape").decode())) == 3
+    assert all(line.isprintable() for line in shown.split("\n"))
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

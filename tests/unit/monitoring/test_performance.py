@@ -152,9 +152,11 @@ def test_rows_the_version_learnt_from_are_counted() -> None:
     assert (found.mature, found.learnt_from) == (2, 1)
 
 
-SALES = Source(
-    "sales", Schema("Sale", (*COLUMNS, Column("item", "string"), Column("sold", "int"))), known_after=0
-)
+def sales_of(key: str) -> Source:
+    schema = Schema("Sale", (*COLUMNS, Column(key, "string"), Column("sold", "int")))
+    return Source("sales", schema, known_after=0)
+
+
 SOLD = Measure("sold", "sum", Window(DAY), "sold")
 DEMAND = Label("sales", DAY, window=SOLD, absent=0.0)
 
@@ -172,17 +174,19 @@ SCALES = {"a": 4.0, "b": 1.0}
 DAYS_SOLD = [("a", 0, 10), ("a", 1, 5), ("b", 0, 2), ("b", 1, 6), ("c", 0, 4), ("a", 2, 99)]
 
 
-def forecast_performance(expected_at: dict[int, dict[str, float | None]] | None = None) -> Performance:
+def forecast_performance(
+    expected_at: dict[int, dict[str, float | None]] | None = None, key: str = "item"
+) -> Performance:
     keys = [f"{item}|{origin}|{horizon}" for item, origin, horizon, *_ in FORECASTS]
     records = pl.DataFrame(
         [
-            answer(key, origin * DAY, score, decision=None)
-            for key, (_, origin, _, score, _) in zip(keys, FORECASTS, strict=True)
+            answer(name, origin * DAY, score, decision=None, model="demand", version=1, request="{}")
+            for name, (_, origin, _, score, _) in zip(keys, FORECASTS, strict=True)
         ]
     )
     spine = pl.DataFrame(
         {
-            "item": [item for item, *_ in FORECASTS],
+            key: [item for item, *_ in FORECASTS],
             "horizon": [horizon for _, _, horizon, *_ in FORECASTS],
             "target": [(origin + horizon - 1) * DAY for _, origin, horizon, *_ in FORECASTS],
             "_t": records["t_us"],
@@ -194,12 +198,12 @@ def forecast_performance(expected_at: dict[int, dict[str, float | None]] | None 
     )
     sold = pl.DataFrame(
         [(f"{item}{day}", day * DAY, day * DAY, item, n) for item, day, n in DAYS_SOLD],
-        schema={"id": pl.String, "at": pl.Int64, ARRIVED: pl.Int64, "item": pl.String, "sold": pl.Int64},
+        schema={"id": pl.String, "at": pl.Int64, ARRIVED: pl.Int64, key: pl.String, "sold": pl.Int64},
         orient="row",
     ).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
     return measure(
-        "demand", 1, records, spine, DEMAND, SALES, sold, as_of=2 * DAY, k=10, expected={},
-        entity=("item",), about="target", task="regression", expected_at=expected_at,
+        "demand", 1, records, spine, DEMAND, sales_of(key), sold, as_of=2 * DAY, k=10, expected={},
+        entity=(key,), about="target", task="regression", expected_at=expected_at,
     )  # fmt: skip
 
 
@@ -234,6 +238,11 @@ def test_forecast_is_measured_over_all_horizons_by_series() -> None:
         (5, round(11 / 27, 9)),
         (1, 0.4),
     ]
+
+
+@pytest.mark.parametrize("key", ["model", "version", "decision", "score", "key", "request"])
+def test_a_key_may_be_called_as_a_column_of_a_record_is(key: str) -> None:
+    assert render.to_json(forecast_performance(key=key)) == render.to_json(forecast_performance())
 
 
 def test_horizons_of_a_forecast_are_shown_with_what_was_expected() -> None:

@@ -7,7 +7,8 @@ import pytest
 from tests.connection import Talk
 
 from holdfast.server import protocol
-from holdfast.server.protocol import MOST_HEAD, MOST_HEADERS, ROOM_TO_REFUSE
+from holdfast.server.bounds import ROOM_TO_REFUSE
+from holdfast.server.protocol import MOST_HEAD, MOST_HEADERS
 
 HEAD = b"POST /v1/events/x HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
 
