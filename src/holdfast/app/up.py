@@ -161,10 +161,10 @@ class Up:
         status = [
             *python, "holdfast.console.status", str(folder), self.host, str(self.status_port), str(self.port),
         ]  # fmt: skip
-        return [
+        return [  # serving last: before the first deployment it takes events, and is not ready for long
             worker,
-            Child("serve", serve, lambda: answers(self.host, self.port, "/readyz")),
             Child("status", status, lambda: answers(self.host, self.status_port, "/livez")),
+            Child("serve", serve, lambda: answers(self.host, self.port, "/readyz")),
         ]
 
     def _start(self, child: Child) -> None:
@@ -209,7 +209,11 @@ class Up:
         if child.name != "serve":
             return ""
         found = _get(self.host, self.port, "/readyz")
-        return "" if found is None else f": {found[1][:300].decode(errors='replace')}"
+        if found is None:
+            return ""
+        service, page = self._addresses()
+        why = found[1][:300].decode(errors="replace")
+        return f": {why}; events are taken at {service}; status page {page}"
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

@@ -1,4 +1,6 @@
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -7,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from tests.demand_world import compiled
 from tests.waiting import until
 
 from holdfast.app.alone import alone, find_up
+from holdfast.app.examples import create
 from holdfast.app.log import SUPERVISED
 from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port, what_is_accepted
 from holdfast.app.worker import run_worker
@@ -256,3 +260,33 @@ def test_children_are_ended_in_order(up: Up, tmp_path: Path) -> None:
 
     assert log.read_text().split() == ["serve", "worker"]
     assert all(each.process is not None and not is_alive(each.process.pid) for each in children)
+
+
+@pytest.mark.slow
+def test_before_the_first_deployment_events_are_taken_and_the_page_says_what_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    create("fraud", tmp_path / "fraud")
+    Workspace(tmp_path / "fraud").apply(by="eva")
+    words = [sys.executable, "-m", "holdfast", "up", "-C", str(tmp_path / "fraud"), "--port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "waiting for serve" in line and "deploy fraud" in line)
+        reader = threading.Thread(target=process.stderr.read)
+        reader.start()
+        service, page = re.findall(r"http://\S+?(?=[;\s])", said)
+        chargeback = (
+            b'{"tx_id": "t-1", "at": "2026-01-01T00:00:00Z", "reported_at": "2026-01-02T00:00:00Z", '
+            b'"card_id": "c-1", "terminal_id": "m-1"}'
+        )
+        sent = Request(f"{service}/v1/events/chargebacks", chargeback, {"Content-Type": "application/json"})
+        with urlopen(sent, timeout=30) as answer:
+            taken = json.loads(answer.read())
+        with urlopen(page, timeout=30) as answer:
+            shown = answer.status
+        process.send_signal(signal.SIGINT)
+        reader.join(60)
+
+    assert taken == {"status": "accepted", "id": "t-1"}
+    assert shown == 200
+    assert process.returncode == 0
