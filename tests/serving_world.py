@@ -110,11 +110,11 @@ def body(**changes: Any) -> bytes:
     return json.dumps(row).encode()
 
 
-def filled(store: OnlineStore, batch: int = 7) -> OnlineStore:
+def filled(store: OnlineStore, batch: int = 7, past: pl.DataFrame = PAST) -> OnlineStore:
     """Give a store one live generation that holds the past."""
     generation = store.create(STATE.fingerprint, dump_plan(STATE))
     writer = store.writer(generation)
-    writer.fill(fold(STATE, "payments", PAST))
+    writer.fill(fold(STATE, "payments", past))
     writer.commit(batch, {})
     writer.close()
     store.make_current(generation)
@@ -133,11 +133,12 @@ class World:
         online: bool = True,
         champion: bool = True,
         recent: Recent | None = None,
+        past: pl.DataFrame = PAST,
     ) -> None:
         self.journal = MemoryJournal()
         self.clock = Clock()
         self.now_ns = 0
-        store = filled(MemoryOnline())
+        store = filled(MemoryOnline(), past=past)
         generation = store.current()
         assert generation is not None
         self.reader = store.reader(generation) if online else None

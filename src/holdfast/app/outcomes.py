@@ -66,7 +66,8 @@ class Explanation:
     ----------
     answer
         Id, time, score, decision, step, exposure and runtime as recorded. `known_at_us` is none for an answer
-        given live: it saw what had been applied by then, the batches up to `known_batch`.
+        given live: it saw what had been applied by then, the batches up to `known_batch`. An `inexact` one
+        was asked for a time before the events that are kept online one by one, so features may differ.
     recomputed : score and decision that the bundle gives today for the features as recorded
     request : stored values of the row
     features : each feature as used, as recomputed, its contribution and meaning

@@ -42,8 +42,10 @@ _ANSWER = (
 _RUN = ("id", "seed", "code", "environment", "facts", "params", "started_us", "author")
 
 
-def find_record(wiring: Wiring, prediction_id: str, version: int | None = None) -> PredictionRecord:
-    """Return the last attempt at a prediction, by its id or the beginning of it.
+def find_record(
+    wiring: Wiring, prediction_id: str, version: int | None = None
+) -> tuple[PredictionRecord, bool]:
+    """Return the last attempt at a prediction, by its id or its beginning, and whether it is marked inexact.
 
     Parameters
     ----------
@@ -76,12 +78,13 @@ def find_record(wiring: Wiring, prediction_id: str, version: int | None = None) 
         rows = rows.filter(pl.col("version") == version)
         if rows.height == 0:
             raise NotFoundError(f"version {version} did not answer {ids[0]}.", has=names)
-    return from_row(rows.sort("answered_us", "version", "attempt").row(-1, named=True))
+    row = rows.sort("answered_us", "version", "attempt").row(-1, named=True)
+    return from_row(row), bool(row.get("inexact"))
 
 
 def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = None) -> Explanation:
     """Walk from one prediction back to everything that led to it, and recompute its features."""
-    record = find_record(wiring, prediction_id, number)
+    record, inexact = find_record(wiring, prediction_id, number)
     registry = wiring.registry
     version = get_version(registry, record.model, record.version)
     if record.bundle != version.bundle:
@@ -112,7 +115,7 @@ def explain_prediction(wiring: Wiring, prediction_id: str, number: int | None = 
     snapshot = wiring.snapshots.load(version.dataset).recipe
     run = get_run(registry, version.run).payload
     approvals = registry.list_approvals(record.model, record.version)
-    answer = _fields(record, _ANSWER)
+    answer = _fields(record, _ANSWER) | {"inexact": inexact}
     if record.known_at_us == BOUNDED_BY_BATCH:
         answer["known_at_us"] = None
     return Explanation(

@@ -343,12 +343,15 @@ def why(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain one prediction, from the answer back to approver, run, dataset, features and events."""
+    """Explain one prediction, from the answer back to approver, run, dataset, features and events.
+
+    Exit status 1 if anything differs from its recomputation, unless the answer was marked inexact when given.
+    """
     from holdfast.cli.why_render import why as rendered
 
     found = _open(folder, computes=True).why(prediction, version=version)
     _show(found, as_json, lambda shown: rendered(shown, terminal_width()))
-    if not found.is_equal:
+    if not found.is_equal and not found.answer["inexact"]:
         raise typer.Exit(1)
 
 

@@ -25,6 +25,10 @@ _LINES = 3
 """Lines of a definition at most; `--json` and a pipe have it whole."""
 _TEXT = 24
 """Characters of a category at most, in the table."""
+_INEXACT = (
+    "marked inexact: when this was asked, its time lay before the events kept online one by one, so windows "
+    "could not be cut exactly; `parity` counts such answers apart"
+)
 
 
 def why(found: Explanation, width: int | None = None) -> str:
@@ -49,7 +53,8 @@ def why(found: Explanation, width: int | None = None) -> str:
         "row time": [format_instant(a["t_us"]), *bounds],
         "request": [f"{k} {_value(x)}" for k, x in found.request.items()],
         "answered": [
-            format_instant(a["answered_us"]), f"step {a['step']}", a["exposure"], f"runtime {a['runtime']}"
+            format_instant(a["answered_us"]), f"step {a['step']}", a["exposure"], f"runtime {a['runtime']}",
+            *(["marked inexact"] if a["inexact"] else []),
         ],
         "recomputed": [f"{score_line(found.recomputed, what)}: {again}"],
     }  # fmt: skip
@@ -58,6 +63,7 @@ def why(found: Explanation, width: int | None = None) -> str:
         *_facts(facts, width),
         "",
         *_features(found.features, width),
+        *(_sentence(_INEXACT, width) if a["inexact"] else []),
         *_sentence(_margin(found), width),
         "",
         *_facts(_lineage(found), width),
@@ -127,8 +133,8 @@ def _features(found: Sequence[FeatureEvidence], width: int | None) -> list[str]:
     head = ("  feature", "stored", "oracle", "", "pushed")
     lines = table(rows, head=head, right=(1, 2, 4)).splitlines()
     lines = _defined(lines, [f.definition for f in shown], width)
-    # What differs is shown, however little it pushed.
-    differing = [f.name for f in ranked[_SHOWN_FEATURES:] if not f.is_equal]
+    # What differs is named, however little it pushed.
+    differing = [f.name for f in ranked if not f.is_equal]
     equal = f"{sum(f.is_equal for f in found)} of {len(found)} equal the oracle's, bit for bit"
     rest = len(found) - len(shown)
     last = f"... and {rest} more (--json shows all); {equal}" if rest else equal

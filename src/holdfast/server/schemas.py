@@ -170,6 +170,10 @@ def answer_schema(score_name: str, bands: tuple[str, ...]) -> dict[str, Any]:
         "missing": {"type": "array", "items": {"type": "string"}},
         "holdout": {"type": "boolean", "description": "in the hold-out: the lowest band is recommended"},
         "degraded": {"type": "boolean", "description": "the online state could not be read"},
+        "inexact": {
+            "type": "boolean",
+            "description": "the row is older than what is kept online: windows may differ from history",
+        },
         "repeat": {"type": "boolean", "description": "the stored answer to the same request"},
     }
     if not bands:

@@ -20,6 +20,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         What to do: the lowest band where the request is in the hold-out, so that its outcome is observable.
     holdout : whether it is; the record keeps what the policy decided
     degraded : whether features are missing because the online state could not be read
+    inexact : whether a window reached back to before what is kept online, so that its value may differ
     repeat : whether this is the stored answer to the same request
     """
 
@@ -32,6 +33,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     missing: tuple[str, ...]
     holdout: bool = False
     degraded: bool = False
+    inexact: bool = False
     repeat: bool = False
     score_name: str = "risk_score"
 
@@ -41,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         if self.recommendation is not None:
             told["recommendation"] = self.recommendation
         told |= {"model": self.model, "version": self.version, "step": self.step, "missing": self.missing}
-        for mark in ("holdout", "degraded", "repeat"):
+        for mark in ("holdout", "degraded", "inexact", "repeat"):
             if getattr(self, mark):
                 told[mark] = True
         return told

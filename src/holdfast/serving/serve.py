@@ -312,7 +312,7 @@ class DataPlane:
             counters.marks[answer.model, "holdout"] += 1
         if answer.degraded:
             counters.marks[answer.model, "degraded"] += 1
-        if scored.inexact:
+        if answer.inexact:
             counters.marks[answer.model, "inexact"] += 1
         if scored.batch is not None:
             counters.batch = scored.batch
@@ -432,6 +432,7 @@ def _decide(one: _Asked, scored: Scored) -> tuple[Answer, str | None]:
         scored.missing,
         holdout=holdout,
         degraded=scored.degraded,
+        inexact=scored.inexact,
         score_name=route.score_name,
     )
     return answer, decision

@@ -179,6 +179,30 @@ def test_why_ends_with_status_1_where_something_differs(world: World) -> None:
     assert "DIFFERS" in ran.out
 
 
+def test_why_says_that_an_answer_was_marked_inexact(world: World) -> None:
+    import numpy as np
+    import polars as pl
+
+    lake = world.open().wiring.lake
+    row = lake.read("_predictions").head(1)
+    x = np.frombuffer(row["features"][0], dtype="<f8").copy()
+    x[0] += 1.0
+    live = row.with_columns(
+        pl.lit(x.tobytes()).alias("features"), pl.col("answered_us") + 1, pl.lit(True).alias("inexact")
+    )
+    lake.ensure("_predictions", live.head(0))
+    lake.append("_predictions", live, app="worker", batch=1)
+
+    ran = holdfast("why", row["prediction_id"][0], "--project", world.folder)
+    as_json = holdfast("why", row["prediction_id"][0], "--json", "--project", world.folder)
+
+    assert (ran.status, as_json.status) == (0, 0)
+    assert "marked inexact: when this was asked" in ran.out
+    assert "29 of 30 equal the oracle's, bit for bit; DIFFERS: amount" in ran.out
+    assert as_json.json["answer"]["inexact"] is True
+    assert as_json.json["is_equal"] is False
+
+
 def test_performance_is_shown_beside_the_expected(built: World) -> None:
     ran = holdfast("performance", "fraud", "--project", built.folder)
 

@@ -27,6 +27,7 @@ FOUND = Explanation(
         "prediction_id": "p-da5c5750c4105c264619", "t_us": 1_772_792_100_000_000, "score": 0.32,
         "known_at_us": 1_772_792_100_000_000, "known_batch": [9], "decision": "block",
         "answered_us": 1_772_792_100_824_768, "step": "champion", "exposure": "batch", "runtime": "lightgbm",
+        "inexact": False,
     },
     recomputed={"score": 0.32, "decision": "block"},
     request={"tx_id": "t-0025000603", "card_id": "c-0030", "amount": 912.5, "at": 1_772_792_100_000_000},

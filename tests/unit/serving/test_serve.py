@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from holdfast.kernel.errors import (
     RefusedError,
     UnavailableError,
 )
-from holdfast.kernel.time import DAY, MINUTE, format_instant
+from holdfast.kernel.time import DAY, MINUTE, SECOND, format_instant
 from holdfast.serving.frames import BOUNDED_BY_BATCH, LIVE_SCHEMA, LiveRecord, records_frame
 from holdfast.serving.intake import REMEMBERED, Recent, draw, quick_prediction_id
 from holdfast.serving.record import from_row, prediction_id
@@ -55,6 +56,31 @@ def test_an_answer_is_journalled_with_its_event_in_one_append() -> None:
     assert record.plan == PLAN.fingerprint
     assert len(record.latency_us) == 3
     assert row["inexact"] is False
+
+
+def test_an_answer_for_a_time_before_the_kept_events_is_marked_inexact() -> None:
+    """The caller is told, the record keeps it, and the counter counts it."""
+    n = 100  # more than a ring keeps one by one
+    past = pl.DataFrame(
+        {
+            "id": [f"p-{i}" for i in range(n)],
+            "at": [NOW - (n - i) * SECOND for i in range(n)],
+            "card": "c-1",
+            "amount": 1000,
+            "country": None,
+        },
+        schema_overrides={"country": pl.String},
+    ).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
+    world = World(past=past)
+
+    early = world.plane.predict("fraud", body(id="late", at=format_instant(NOW - 90 * SECOND)))
+    usual = world.plane.predict("fraud", body())
+
+    assert early.to_data()["inexact"] is True
+    assert "inexact" not in usual.to_data()
+    records = records_frame([frame.payload for frame in world.frames() if frame.kind == PREDICTION])
+    assert records["inexact"].to_list() == [True, False]
+    assert world.plane.counters.marks["fraud", "inexact"] == 1
 
 
 def test_features_are_those_of_the_oracle_bit_for_bit() -> None:
