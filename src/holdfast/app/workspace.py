@@ -296,10 +296,12 @@ class Workspace:
 
     def models(self, model: str | None = None) -> list[ListedVersion]:
         """Return all versions with aliases, approvals and metrics."""
-        if model is not None:
-            self.project.model(model)
         if not self.wiring.has_metadata():
+            if model is not None:
+                self.project.model(model)
             return []
+        if model is not None:
+            applied_project(self.wiring).model(model)
         return [self._listed(version) for version in self.wiring.registry.list_versions(model)]
 
     def _listed(self, version: ModelVersion) -> ListedVersion:
@@ -410,7 +412,7 @@ class Workspace:
     # --- inference and after --------------------------------------------------------------------------
 
     def _version(self, model: str, number: int | None) -> ModelVersion:
-        self._applied().model(model)
+        applied_project(self.wiring).model(model)
         registry = self.wiring.registry
         return get_champion(registry, model) if number is None else get_version(registry, model, number)
 
@@ -424,7 +426,7 @@ class Workspace:
         dry_run: bool = False,
         out: str | os.PathLike[str] | None = None,
     ) -> PredictReport:
-        """Predict stored rows of an interval in batch, once per version.
+        """Predict stored rows of an interval in batch, once per version, by the definition that was applied.
 
         Parameters
         ----------
@@ -437,10 +439,11 @@ class Workspace:
         from holdfast.app.predict import newest_row, predict_interval, write_answers
 
         chosen = self._version(model, version)
-        begin = self._since(since, lambda: newest_row(self.wiring, self.project, chosen))
+        project = applied_project(self.wiring)
+        begin = self._since(since, lambda: newest_row(self.wiring, project, chosen))
         report = predict_interval(
             self.wiring,
-            self.project,
+            project,
             chosen,
             since=begin,
             until=_instant(until),
@@ -467,7 +470,7 @@ class Workspace:
         from holdfast.app.parity import check_parity
 
         if model is not None:
-            self.project.model(model)
+            applied_project(self.wiring).model(model)
         return check_parity(
             self.wiring, since=self._since(since, lambda: None), model=model, progress=self.progress
         )
@@ -538,7 +541,7 @@ class Workspace:
         chosen = self._version(model, version)
         begin = self._since(since, lambda: newest_answered(self.wiring, chosen))
         bounds = {"since": begin, "until": _instant(until), "as_of": _instant(as_of)}
-        return measure_performance(self.wiring, self.project, chosen, **bounds)
+        return measure_performance(self.wiring, applied_project(self.wiring), chosen, **bounds)
 
 
 def _places(given: Iterable[Any]) -> list[str]:

@@ -161,11 +161,9 @@ def test_source_that_comes_back_with_other_types_is_refused_where_rows_are_store
     [
         lambda w: w.ingest("visits", "x.csv"),
         lambda w: w.train("purchase"),
-        lambda w: w.predict("purchase"),
-        lambda w: w.performance("purchase"),
     ],
 )
-def test_verbs_refuse_while_the_definition_differs_from_what_was_applied(
+def test_what_loads_and_trains_refuses_while_the_definition_differs_from_what_was_applied(
     verb: Callable[[Workspace], object], edit: Edit
 ) -> None:
     edit().apply(by="eva")
@@ -184,10 +182,13 @@ def test_verbs_refuse_while_the_definition_differs_from_what_was_applied(
         lambda w: w.reject("purchase", 1, by="ana", reason="no"),
         lambda w: w.deploy("purchase", 1, by="ana"),
         lambda w: w.rollback("purchase", by="ana", reason="incident"),
+        lambda w: w.predict("purchase"),
+        lambda w: w.drift("purchase"),
+        lambda w: w.performance("purchase"),
     ],
 )
 @pytest.mark.parametrize("change", [('over="7d"', 'over="8d"'), ("import", "import import")])
-def test_what_releases_goes_by_what_was_applied(
+def test_what_releases_answers_and_measures_goes_by_what_was_applied(
     verb: Callable[[Workspace], object], change: tuple[str, str], edit: Edit
 ) -> None:
     edit().apply(by="eva")

@@ -350,8 +350,23 @@ def test_broken_definition_is_told_by_every_command_that_needs_it(world: World) 
     world.edit(('"amount": x.amount,', '"amount": x.amont,'))
 
     assert holdfast("validate", cwd=world.folder).status == 1
-    for command in ("plan", "apply", "predict fraud"):
+    for command in ("plan", "apply", "train fraud"):
         assert_refused(holdfast(*command.split(), cwd=world.folder), "did you mean `amount`?", "[HF102]")
+
+
+@pytest.mark.parametrize("text", ["1 / 0\n", "def half_written(\n"])
+def test_what_answers_and_measures_goes_on_while_the_definition_is_edited(text: str, world: World) -> None:
+    (world.folder / "project.py").write_text(text)
+
+    for command in (
+        "predict fraud",
+        "performance fraud",
+        "drift fraud",
+        "parity --model fraud",
+        "models fraud",
+    ):
+        ran = holdfast(*command.split(), cwd=world.folder)
+        assert (ran.status, ran.err) == (0, ""), command
 
 
 def test_wrong_setting_is_told(world: World) -> None:
