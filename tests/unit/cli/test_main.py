@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.commands import Ran, holdfast
 from tests.unit.conftest import World, make_project
 
 from holdfast.cli.main import app, main
+from holdfast.kernel.errors import HoldfastError
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BLANK = Path(__file__).resolve().parents[3] / "src/holdfast/app/examples/blank"
@@ -358,16 +360,59 @@ def test_dry_runs_write_nothing(world: World) -> None:
     assert world.open().history() == history
 
 
-def test_a_command_that_is_interrupted_says_how_to_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted() -> None:
-        sys.exit(130)  # as the framework does it
+def stopped_by_framework() -> None:
+    sys.exit(130)
 
+
+def stopped_in_compiled_code() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as interrupt:
+        raise SystemError("returned a result with an exception set") from interrupt
+
+
+def stopped_in_clean_up() -> None:
+    try:
+        stopped_in_compiled_code()
+    finally:
+        raise HoldfastError("the lease was lost meanwhile.", code="HF302")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ingest", "the same command goes on from there"),
+        ("predict", "the same command goes on from there"),
+        ("train", "the same command starts over"),
+        ("deploy", "`holdfast history` says whether it was recorded"),
+        ("why", "stopped\n"),
+    ],
+)
+@pytest.mark.parametrize("interrupted", [stopped_by_framework, stopped_in_compiled_code, stopped_in_clean_up])
+def test_a_command_that_is_interrupted_says_what_it_leaves_behind(
+    interrupted: Callable[[], None],
+    command: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr("holdfast.cli.main.app", interrupted)
+    monkeypatch.setattr(sys, "argv", ["holdfast", command, "x"])
 
     with pytest.raises(SystemExit) as ended:
         main()
 
     assert ended.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("stopped")
+    assert words in told
+
+
+def test_an_error_without_interrupt_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise SystemError("something else") from ValueError("a cause")
+
+    monkeypatch.setattr("holdfast.cli.main.app", fails)
+
+    with pytest.raises(SystemError, match="something else"):
+        main()
