@@ -13,6 +13,7 @@ import typer.main
 from tests.commands import Ran, holdfast
 from tests.unit.conftest import World, make_project
 
+from holdfast.app.examples import THEN
 from holdfast.cli.main import app, main
 from holdfast.kernel.errors import HoldfastError
 
@@ -301,6 +302,26 @@ def test_history_says_how_many_entries_it_does_not_show(built: World) -> None:
     )
     assert len(told["entries"]) == 1 < told["total"]
     assert {entry["subject"] for entry in told["entries"]} == {"fraud@1"}
+
+
+def test_a_time_that_cannot_be_read_is_said_once(built: World) -> None:
+    told = holdfast("train", "fraud", "--as-of", "yesterday", cwd=built.folder).err
+
+    assert told.startswith("not an ISO 8601 time: 'yesterday'.\n")
+    told = holdfast("predict", "fraud", "--since", "2026-13-01", cwd=built.folder).err
+    assert told.startswith("'2026-13-01' is no time: month must be in 1..12")
+
+
+@pytest.mark.parametrize("template", sorted(THEN))
+def test_next_steps_after_init_go_on_to_training(template: str, tmp_path: Path) -> None:
+    made = holdfast("init", template, tmp_path / "new").out
+    said = json.loads(holdfast("validate", "--json", "--project", tmp_path / "new").out)
+
+    steps = [line.strip() for line in made.partition("next:\n")[2].splitlines()]
+    after = [step.split() for step in steps[steps.index("holdfast apply") + 1 :]]
+    named = {words[2] for words in after if words[1] == "ingest"}
+    assert named == {*said["holds"]["sources"], *said["holds"]["tables"]}
+    assert [words[1:] for words in after if words[1] != "ingest"] == [["train", *said["holds"]["models"]]]
 
 
 @pytest.mark.parametrize("template", ["fraud", "bookings", "blank"])
