@@ -115,6 +115,11 @@ def _shown(generation: Generation) -> str:
     return f"{short(generation.state)}/{generation.number}"
 
 
+def in_words(generation: Generation) -> str:
+    """Return how a generation is called in the log."""
+    return f"{short(generation.state)}, generation {generation.number}"
+
+
 # --- asking the worker --------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import http.client
+import json
 import os
 import signal
 import socket
@@ -120,7 +121,7 @@ class Up:
             if not self._stopping.is_set():
                 service, page = self._addresses()
                 self.say("up", f"ready: {self._accepts} at {service}")
-                self.say("up", f"status page at {page}; Ctrl-C stops everything")
+                self.say("up", f"Ctrl-C stops everything; status page at {page}")
             while not self._stopping.wait(_TICK_S):
                 for child in children:
                     self._look_after(child)
@@ -203,17 +204,14 @@ class Up:
             self._look_after(child)
             if time.monotonic() > told:
                 told = time.monotonic() + 30
-                self.say("up", f"waiting for {child.name}{self._why_not(child)}")
-
-    def _why_not(self, child: Child) -> str:
-        if child.name != "serve":
-            return ""
-        found = _get(self.host, self.port, "/readyz")
-        if found is None:
-            return ""
-        service, page = self._addresses()
-        why = found[1][:300].decode(errors="replace")
-        return f": {why}; events are taken at {service}; status page {page}"
+                found = _get(self.host, self.port, "/readyz") if child.name == "serve" else None
+                if found is None:
+                    self.say("up", f"waiting for {child.name}")
+                    continue
+                service, page = self._addresses()
+                self.say("up", f"waiting for {child.name}: {_why_not(found[1])}")
+                self.say("up", f"events are taken at {service}")  # each address ends its line, to be copied
+                self.say("up", f"what is waited for stands at {page}")
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
@@ -318,6 +316,14 @@ def _get(host: str, port: int, path: str) -> tuple[int, bytes] | None:
         return None
     finally:
         connection.close()
+
+
+def _why_not(body: bytes) -> str:
+    """Return the reasons in an answer of `/readyz`, in words."""
+    try:
+        return "; ".join(json.loads(body)["waiting_for"])
+    except (ValueError, KeyError, TypeError):  # by now it is ready, or another program answers here
+        return body[:300].decode(errors="replace")
 
 
 def _beats(wiring: Wiring, child: Child) -> bool:

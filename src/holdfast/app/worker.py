@@ -24,7 +24,7 @@ from holdfast.app.alone import find_up
 from holdfast.app.applied import applied_project
 from holdfast.app.load import find_folder
 from holdfast.app.log import configure_log
-from holdfast.app.materialize import answer_of, build, remove_old, requests_of
+from holdfast.app.materialize import answer_of, build, in_words, remove_old, requests_of
 from holdfast.app.state import folder_of, make_applier, wanted_state
 from holdfast.app.stopping import Stop, on_stop
 from holdfast.app.wire import Wiring
@@ -123,10 +123,10 @@ class Worker:
             with applier:
                 self._make_live(applier.online)
                 LOGGER.info(
-                    "ready: batch %d, lake whole up to %d, state %s of %d views",
+                    "ready: applied up to batch %d, lake whole up to %d, online state %s, views: %d",
                     applier.batch,
                     applier.settled,
-                    applier.online.generation,  # type: ignore[attr-defined]
+                    in_words(applier.online.generation),  # type: ignore[attr-defined]
                     len(load_plan(applier.online.plan).views),  # type: ignore[attr-defined]
                 )
                 self._loop(applier, project, wanted)
@@ -156,7 +156,8 @@ class Worker:
         built = build(self.wiring, project, wanted, stop=self.stopping)
         if built is None:
             raise KeyboardInterrupt
-        LOGGER.info("built %s: %d events, %d blobs", built.writer.generation, built.rows, built.blobs)
+        built_is = in_words(built.writer.generation)
+        LOGGER.info("built online state %s: %d events, %d blobs", built_is, built.rows, built.blobs)
         return built.writer
 
     def _make_live(self, online: Any) -> None:
@@ -248,8 +249,8 @@ class Worker:
         remove_old(self.wiring, built.writer.generation, before.generation)  # type: ignore[attr-defined]
         seconds = time.monotonic() - build_.began
         LOGGER.info(
-            "state %s is live: %d events in %.1f s, applying stood still for %.2f s",
-            built.writer.generation,
+            "online state %s is live: %d events in %.1f s, applying stood still for %.2f s",
+            in_words(built.writer.generation),
             built.rows,
             seconds,
             time.monotonic() - began,

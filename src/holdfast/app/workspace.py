@@ -570,4 +570,5 @@ def _instant(value: str | int | None) -> int | None:
         return parse_instant(value, assume_utc=True)
     except ValueError as error:
         hint = "write 2026-03-06 or 2026-03-06T12:00:00Z; without zone it is UTC; --since takes 24h or 7d too"
-        raise UsageError(f"{value!r} is no time: {error}.", hint=hint) from None
+        found = f"{error}." if repr(value) in str(error) else f"{value!r} is no time: {error}."
+        raise UsageError(found, hint=hint) from None

@@ -148,7 +148,7 @@ class Running:
         if "predictions at " in line:
             self.address = line.rpartition(" ")[2]
         if "status page at " in line:
-            self.status = line.partition("status page at ")[2].partition(";")[0]
+            self.status = line.rpartition(" ")[2]
             self._ready.set()
 
 

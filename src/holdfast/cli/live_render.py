@@ -95,9 +95,10 @@ def drift(found: DriftReport) -> str:
 
 def materialized(found: Materialized) -> str:
     """Return what was built."""
+    state, _, number = found.generation.partition("/")
     return (
-        f"online state {found.generation} as of batch {found.batch:,}: {count(found.rows, 'event')} folded, "
-        f"{count(found.entities, 'blob')}, "
+        f"online state {state}, generation {number}, as of batch {found.batch:,}: "
+        f"{count(found.rows, 'event')} folded, {count(found.entities, 'blob')}, "
         f"in {found.seconds:.1f} s{' by the worker' if found.by_worker else ''}"
     )
 

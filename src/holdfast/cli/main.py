@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
@@ -442,7 +442,8 @@ app.add_typer(live)
 
 
 _INTERRUPTED = 130
-_STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+_RESUMED = ("ingest", "predict")
+_RECORDED = ("apply", "approve", "reject", "deploy", "rollback")
 
 
 def main() -> None:
@@ -454,7 +455,19 @@ def main() -> None:
 
     try:
         app()
-    except HoldfastError as error:
+    except KeyboardInterrupt:
+        _end_interrupted()
+    except SystemExit as ended:  # the framework ends an interrupted command so, without a word
+        if ended.code == _INTERRUPTED:
+            _end_interrupted()
+        raise
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        if _is_of_interrupt(error):
+            _end_interrupted()
+        if not isinstance(error, HoldfastError):
+            raise
         if "--json" in sys.argv[1:]:
             from holdfast.cli.render import error_json
 
@@ -462,15 +475,35 @@ def main() -> None:
         else:
             typer.echo(str(error), err=True)
         sys.exit(2 if error.code == "HF700" else 1)
-    except KeyboardInterrupt:
-        typer.echo(_STOPPED, err=True)
-        sys.exit(_INTERRUPTED)
-    except SystemExit as ended:  # the framework ends an interrupted command so, without a word
-        if ended.code == _INTERRUPTED:
-            typer.echo(_STOPPED, err=True)
-        raise
-    except BrokenPipeError:
-        sys.exit(141)
+
+
+def _is_of_interrupt(error: BaseException) -> bool:
+    """Whether an interrupt is among the causes: compiled code that it meets fails with its own error."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, KeyboardInterrupt):
+            return True
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            left += (each.__cause__, each.__context__)
+    return False
+
+
+def _end_interrupted() -> NoReturn:
+    """Say what the command that was interrupted leaves behind, as far as that is so for all such commands."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in _RESUMED:
+        told = "stopped; what was finished is kept, and the same command goes on from there"
+    elif command in _RECORDED:
+        told = "stopped; `holdfast history` says whether it was recorded"
+    elif command == "train":
+        told = "stopped; the same command starts over"
+    else:
+        told = "stopped"
+    typer.echo(told, err=True)
+    sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

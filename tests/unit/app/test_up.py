@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from tests.waiting import until
 from holdfast.app.alone import alone, find_up
 from holdfast.app.examples import create
 from holdfast.app.log import SUPERVISED
-from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, free_port, what_is_accepted
+from holdfast.app.up import Child, Up, _dies_with, _GaveUpError, _why_not, free_port, what_is_accepted
 from holdfast.app.worker import run_worker
 from holdfast.app.workspace import Workspace
 from holdfast.kernel.errors import ConflictError, RefusedError, UsageError
@@ -262,6 +261,17 @@ def test_children_are_ended_in_order(up: Up, tmp_path: Path) -> None:
     assert all(each.process is not None and not is_alive(each.process.pid) for each in children)
 
 
+def test_reasons_to_wait_are_told_in_words() -> None:
+    assert _why_not(b'{"status":"waiting","waiting_for":["no state yet","a has no champion"]}') == (
+        "no state yet; a has no champion"
+    )
+
+
+@pytest.mark.parametrize("body", [b'{"status":"ready","models":{}}', b"<html>", b"[]"])
+def test_an_answer_without_reasons_is_told_as_it_is(body: bytes) -> None:
+    assert _why_not(body) == body.decode()
+
+
 @pytest.mark.slow
 def test_before_the_first_deployment_events_are_taken_and_the_page_says_what_is_waited_for(
     tmp_path: Path,
@@ -271,10 +281,12 @@ def test_before_the_first_deployment_events_are_taken_and_the_page_says_what_is_
     words = [sys.executable, "-m", "holdfast", "up", "-C", str(tmp_path / "fraud"), "--port", "0"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        said = next(line for line in process.stderr if "waiting for serve" in line and "deploy fraud" in line)
+        reason = "| waiting for serve: fraud has no champion: holdfast deploy fraud NUMBER\n"
+        assert any(line.endswith(reason) for line in process.stderr)
+        said = [next(process.stderr), next(process.stderr)]
         reader = threading.Thread(target=process.stderr.read)
         reader.start()
-        service, page = re.findall(r"http://\S+?(?=[;\s])", said)
+        service, page = (line.split()[-1] for line in said)
         chargeback = (
             b'{"tx_id": "t-1", "at": "2026-01-01T00:00:00Z", "reported_at": "2026-01-02T00:00:00Z", '
             b'"card_id": "c-1", "terminal_id": "m-1"}'

@@ -11,7 +11,7 @@ from holdfast.cli import demo
 
 UP = """
 import sys, time
-print("status page at http://127.0.0.1:2; more", file=sys.stderr, flush=True)
+print("Ctrl-C stops everything; status page at http://127.0.0.1:2", file=sys.stderr, flush=True)
 time.sleep(1)
 print("a line after the demo has ended", file=sys.stderr, flush=True)
 time.sleep(60)

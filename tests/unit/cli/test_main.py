@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import typer.main
 from tests.commands import Ran, holdfast
 from tests.unit.conftest import World, make_project
 
+from holdfast.app.examples import THEN
 from holdfast.cli.main import app, main
+from holdfast.kernel.errors import HoldfastError
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 BLANK = Path(__file__).resolve().parents[3] / "src/holdfast/app/examples/blank"
@@ -325,6 +328,26 @@ def test_history_says_how_many_entries_it_does_not_show(built: World) -> None:
     assert {entry["subject"] for entry in told["entries"]} == {"fraud@1"}
 
 
+def test_a_time_that_cannot_be_read_is_said_once(built: World) -> None:
+    told = holdfast("train", "fraud", "--as-of", "yesterday", cwd=built.folder).err
+
+    assert told.startswith("not an ISO 8601 time: 'yesterday'.\n")
+    told = holdfast("predict", "fraud", "--since", "2026-13-01", cwd=built.folder).err
+    assert told.startswith("'2026-13-01' is no time: month must be in 1..12")
+
+
+@pytest.mark.parametrize("template", sorted(THEN))
+def test_next_steps_after_init_go_on_to_training(template: str, tmp_path: Path) -> None:
+    made = holdfast("init", template, tmp_path / "new").out
+    said = json.loads(holdfast("validate", "--json", "--project", tmp_path / "new").out)
+
+    steps = [line.strip() for line in made.partition("next:\n")[2].splitlines()]
+    after = [step.split() for step in steps[steps.index("holdfast apply") + 1 :]]
+    named = {words[2] for words in after if words[1] == "ingest"}
+    assert named == {*said["holds"]["sources"], *said["holds"]["tables"]}
+    assert [words[1:] for words in after if words[1] != "ingest"] == [["train", *said["holds"]["models"]]]
+
+
 @pytest.mark.parametrize("template", ["fraud", "bookings", "blank"])
 def test_template_makes_a_valid_project(template: str, tmp_path: Path) -> None:
     made = holdfast("init", template, tmp_path / "new")
@@ -397,16 +420,59 @@ def test_dry_runs_write_nothing(world: World) -> None:
     assert world.open().history() == history
 
 
-def test_a_command_that_is_interrupted_says_how_to_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted() -> None:
-        sys.exit(130)  # as the framework does it
+def stopped_by_framework() -> None:
+    sys.exit(130)
 
+
+def stopped_in_compiled_code() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as interrupt:
+        raise SystemError("returned a result with an exception set") from interrupt
+
+
+def stopped_in_clean_up() -> None:
+    try:
+        stopped_in_compiled_code()
+    finally:
+        raise HoldfastError("the lease was lost meanwhile.", code="HF302")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ingest", "the same command goes on from there"),
+        ("predict", "the same command goes on from there"),
+        ("train", "the same command starts over"),
+        ("deploy", "`holdfast history` says whether it was recorded"),
+        ("why", "stopped\n"),
+    ],
+)
+@pytest.mark.parametrize("interrupted", [stopped_by_framework, stopped_in_compiled_code, stopped_in_clean_up])
+def test_a_command_that_is_interrupted_says_what_it_leaves_behind(
+    interrupted: Callable[[], None],
+    command: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr("holdfast.cli.main.app", interrupted)
+    monkeypatch.setattr(sys, "argv", ["holdfast", command, "x"])
 
     with pytest.raises(SystemExit) as ended:
         main()
 
     assert ended.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("stopped")
+    assert words in told
+
+
+def test_an_error_without_interrupt_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise SystemError("something else") from ValueError("a cause")
+
+    monkeypatch.setattr("holdfast.cli.main.app", fails)
+
+    with pytest.raises(SystemError, match="something else"):
+        main()

@@ -22,6 +22,25 @@ FIRST = {
 }
 """Commands that make the events of a template."""
 
+THEN = {
+    "fraud": (
+        "holdfast ingest transactions events/transactions",
+        "holdfast ingest chargebacks events/chargebacks",
+        "holdfast train fraud",
+    ),
+    "bookings": (
+        "holdfast ingest bookings events/bookings.parquet",
+        "holdfast ingest outcomes events/outcomes.parquet",
+        "holdfast train cancellation",
+    ),
+    "demand": (
+        "holdfast ingest sales events/sales.parquet",
+        "holdfast ingest promotions events/promotions.parquet",
+        "holdfast train demand",
+    ),
+}
+"""Commands that bring them in and train, once the definition is applied."""
+
 NOTICES = {
     "bookings": (
         "hotel_bookings.parquet: Antonio, Almeida, Nunes (2019), doi:10.1016/j.dib.2018.11.126, CC BY 4.0;",
@@ -61,7 +80,8 @@ def create(template: str, folder: Path) -> list[str]:
     lines = [f"made {folder}: {', '.join(made)}", f"  {TEMPLATES[template]}", "", "next:", f"  cd {folder}"]
     lines[1:1] = [f"  {line}" for line in NOTICES.get(template, ())]
     lines += [f"  {command}" for command in FIRST.get(template, ())]
-    return [*lines, "  holdfast validate", "  holdfast plan", "  holdfast apply"]
+    lines += ["  holdfast validate", "  holdfast plan", "  holdfast apply"]
+    return lines + [f"  {command}" for command in THEN.get(template, ())]
 
 
 def _copy(root: Traversable, folder: Path) -> list[str]:

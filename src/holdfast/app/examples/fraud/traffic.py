@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import socket
+import sys
 import threading
 import time
 import zlib
@@ -29,7 +31,7 @@ import numpy as np
 import polars as pl
 from simulator import DAY, EPOCH_US, HOUR, LONGEST_DELAY_DAYS, simulate
 
-from holdfast.app.wire import Wiring, set_clock
+from holdfast.app.wire import CLOCK, Wiring, set_clock
 from holdfast.app.worker import worker_status
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +45,28 @@ class Service:
     def __init__(self, port: int) -> None:
         self.port = port
         self._local = threading.local()
+
+    def demand(self) -> None:
+        """End the program if nothing listens, before the clock is moved in vain."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except OSError as error:
+            raise SystemExit(self._is_silent(error)) from None
+
+    def report(self, rows: list[dict[str, Any]]) -> None:
+        """Tell of chargebacks; end the program if they are not taken."""
+        try:
+            status, answer, _ = self.post("/v1/events/chargebacks", rows)
+        except (OSError, http.client.HTTPException) as error:
+            raise SystemExit(self._is_silent(error)) from None
+        if status != 200 or answer["rejected"]:
+            raise SystemExit(f"chargebacks were refused: {status} {str(answer)[:300]}")
+
+    def _is_silent(self, error: Exception) -> str:
+        return (
+            f"no service answers at 127.0.0.1:{self.port} ({type(error).__name__}): "
+            f"`holdfast up --port {self.port}` runs it"
+        )
 
     def post(self, path: str, body: Any) -> tuple[int, dict[str, Any], float]:
         """Return status, answer and seconds of one request."""
@@ -138,7 +162,8 @@ def payments(service: Service, hours: int, lose_country: float, cards: int, seed
     begin = wiring.clock.now_us() // HOUR * HOUR
     world = World(begin, begin + hours * HOUR, cards, seed)
     answers, reported, frames = Answers(), 0, _applied(wiring)
-    with ThreadPoolExecutor(CLIENTS) as pool:
+    pool = ThreadPoolExecutor(CLIENTS)
+    try:
         for hour in range(begin, begin + hours * HOUR, HOUR):
             set_clock(HERE, hour + HOUR)
             time.sleep(0.03)  # every process looks at the clock's file within this
@@ -152,7 +177,9 @@ def payments(service: Service, hours: int, lose_country: float, cards: int, seed
             deadline = time.monotonic() + APPLIED_S
             while _applied(wiring) < frames and time.monotonic() < deadline:
                 time.sleep(0.02)
-    print(*answers.lines(), f"{reported:,} chargebacks reported", _now(), sep="\n")
+    finally:  # also after Ctrl-C: what was asked so far is told
+        pool.shutdown(cancel_futures=True)
+        print(*answers.lines(), f"{reported:,} chargebacks reported", _now(), sep="\n")
 
 
 def reports(service: Service, days: int, cards: int, seed: int) -> None:
@@ -160,11 +187,13 @@ def reports(service: Service, days: int, cards: int, seed: int) -> None:
     begin = Wiring(HERE).clock.now_us() // HOUR * HOUR
     world, reported, step = World(begin, begin, cards, seed), 0, 6 * HOUR
     world.reports = world.reports.filter(pl.col("at") < _instant(begin))
-    for at in range(begin, begin + days * DAY, step):
-        set_clock(HERE, at + step)
-        time.sleep(0.03)
-        reported += _report(service, world, at, at + step)
-    print(f"{reported:,} chargebacks reported", _now(), sep="\n")
+    try:
+        for at in range(begin, begin + days * DAY, step):
+            set_clock(HERE, at + step)
+            time.sleep(0.03)
+            reported += _report(service, world, at, at + step)
+    finally:
+        print(f"{reported:,} chargebacks reported", _now(), sep="\n")
 
 
 def load(service: Service, cards: int, seed: int) -> None:
@@ -173,12 +202,13 @@ def load(service: Service, cards: int, seed: int) -> None:
     day = (clock.now_us() - EPOCH_US) // DAY * DAY + EPOCH_US
     rows = list(World(day, day + DAY, cards, seed).between("payments", day, day + DAY))
     answers, ending = Answers(), threading.Event()
+    run = f"load-{time.time_ns():x}"  # by the machine's clock: the project's may stand where it stood before
 
     def send(client: int) -> None:
         n = client
         while not ending.is_set():
             now = datetime.fromtimestamp(clock.now_us() / 1e6, UTC)
-            answers.ask(service, rows[n % len(rows)] | {"tx_id": f"load-{day}-{n}", "at": _plain(now)})
+            answers.ask(service, rows[n % len(rows)] | {"tx_id": f"{run}-{n}", "at": _plain(now)})
             n += CLIENTS
 
     print(f"{CLIENTS} clients ask, until Ctrl-C", flush=True)
@@ -198,15 +228,20 @@ def load(service: Service, cards: int, seed: int) -> None:
 def _report(service: Service, world: World, begin: int, end: int) -> int:
     rows = list(world.between("reports", begin, end))
     for n in range(0, len(rows), 500):
-        status, answer, _ = service.post("/v1/events/chargebacks", rows[n : n + 500])
-        if status != 200 or answer["rejected"]:
-            raise SystemExit(f"chargebacks were refused: {status} {str(answer)[:300]}")
+        service.report(rows[n : n + 500])
     return len(rows)
 
 
 def _applied(wiring: Wiring) -> int:
     said = worker_status(wiring)
     return 0 if said is None else int(said["counts"].get("frames", 0))
+
+
+def _set_clock(now_us: int) -> None:
+    if (HERE / CLOCK).exists() and now_us < Wiring(HERE).clock.now_us():
+        print("the clock is set back: what was recorded since then lies ahead of it")
+    set_clock(HERE, now_us)
+    print(_now())
 
 
 def _now() -> str:
@@ -227,11 +262,21 @@ def main() -> None:
     add("--cards", type=int, default=1000, metavar="N", help="as the simulator was told (default: 1000)")
     add("--seed", type=int, default=7, metavar="N", help="as the simulator was told (default: 7)")
     chosen = parser.parse_args()
+    try:
+        play(chosen)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def play(chosen: argparse.Namespace) -> None:
+    """Do what was chosen."""
     service = Service(chosen.port)
+    if chosen.what != "clock":
+        service.demand()
     match chosen.what:
         case "clock":
-            set_clock(HERE, EPOCH_US + chosen.day * DAY)
-            print(_now())
+            _set_clock(EPOCH_US + chosen.day * DAY)
         case "payments":
             payments(service, chosen.hours, chosen.lose_country, chosen.cards, chosen.seed)
         case "reports":
