@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from holdfast.app.applied import served_models
 from holdfast.app.state import demand_past, settled_in_lake
 from holdfast.app.wire import Wiring
 from holdfast.datasets.forecast import BASELINE, seasonal_naive
@@ -128,7 +129,12 @@ def measure_performance(
     if until is not None:
         where &= pl.col("t_us") < until
     if lake.version(PREDICTIONS) is None or (records := lake.read(PREDICTIONS, where=where)).height == 0:
-        raise _nothing_answered(wiring, version, bounded=since is not None or until is not None)
+        raise _nothing_answered(
+            wiring,
+            version,
+            bounded=since is not None or until is not None,
+            answers_live=version.model in served_models(project),
+        )
     bundle = wiring.open_version(version)
     label, spine = bundle.manifest.label, _rows_of(bundle, project)
     outcomes_source = project.source(label.source)
@@ -165,6 +171,7 @@ def measure_performance(
         about=None if isinstance(spine, Source) else TARGET,
         task=bundle.manifest.task,
         expected_at=expected_at,
+        policy=bundle.policy,
     )
 
 
@@ -258,16 +265,16 @@ def write_answers(wiring: Wiring, version: ModelVersion, report: PredictReport, 
     return frame.height
 
 
-def _nothing_answered(wiring: Wiring, version: ModelVersion, *, bounded: bool) -> NotFoundError:
+def _nothing_answered(
+    wiring: Wiring, version: ModelVersion, *, bounded: bool, answers_live: bool
+) -> NotFoundError:
     """Return why there is nothing to measure: the version answered nothing yet, or at another time."""
     times = _answered_times(wiring, version)
     if not len(times) or not bounded:
-        return NotFoundError(
-            f"{version.name} has answered nothing yet.",
-            at=version.name,
-            hint=f"predict stored events, `holdfast predict {version.model} --since ... --until ...`, "
-            "or let it answer live, `holdfast serve`",
-        )
+        hint = f"predict stored events, `holdfast predict {version.model} --since ... --until ...`"
+        if answers_live:
+            hint += ", or let it answer live, `holdfast serve`"
+        return NotFoundError(f"{version.name} has answered nothing yet.", at=version.name, hint=hint)
     first, last = (format_instant(at)[:10] for at in _ends(times))
     return NotFoundError(
         f"{version.name} has answered nothing in this interval.",

@@ -148,6 +148,7 @@ class LiveService:
             change.gates,
             change.reader,
             feedback=frozenset(model.label.source for model in change.project.models.values()),
+            in_batches=frozenset(change.project.models) - change.routes.keys(),
         )
         if before is not None and before is not change.reader:
             before.close()

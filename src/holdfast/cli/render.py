@@ -379,6 +379,9 @@ def predicted(found: PredictReport) -> str:
         now = f"{found.rows - found.repeated:,} would be predicted (dry run)"
     counts = f"{found.rows:,} rows, {now}, {found.repeated:,} answered before"
     lines = [f"{found.model}@{found.version}: {counts}"]
+    if found.span is not None:
+        first, last = map(day, found.span)
+        lines.append(f"  the interval holds none of the rows, which are of {first} to {last}")
     if found.decisions:
         lines.append("  " + ", ".join(f"{name} {n:,}" for name, n in found.decisions.items()))
     if found.highest_id is not None:

@@ -368,7 +368,7 @@ class Applier:
     def _let_wait(self, group: Group, judged: list[Judged]) -> StepReport:
         """Let the rows of committed batches wait for the lake."""
         last = group[-1][0].number
-        refused = [row for each in judged for row in each.refusals()]
+        refused = [row for each in judged for row in each.refusals(self.tables.get(each.source))]
         recorded = []
         for batch, frames in group:
             made, unreadable = records(batch, frames, self.recorders)

@@ -62,8 +62,8 @@ class Judged:
         self.kind[row] = REFUSED
         self.received.reasons[row] = reason
 
-    def refusals(self) -> list[tuple[Any, ...]]:
-        """Return the rows of the quarantine table."""
+    def refusals(self, table: RuleTable | None) -> list[tuple[Any, ...]]:
+        """Return the rows of the quarantine table; without a rule table, of an unknown source."""
         out = []
         received = self.received
         for row in np.flatnonzero(self.kind >= CLASH).tolist():
@@ -75,7 +75,7 @@ class Judged:
                     reason.message,
                     reason.column or None,
                     received.origins[row],
-                    received.raw(row),
+                    received.raw(row, table),
                     received.arrived[row],
                     received.slots[row][0],
                 )

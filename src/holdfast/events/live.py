@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -40,7 +41,7 @@ from holdfast.events.rule import (
 from holdfast.events.source import ARRIVED, BASIS, BATCH, ORIGIN
 from holdfast.kernel.errors import ContractError
 from holdfast.kernel.schema import Schema
-from holdfast.kernel.time import DAY
+from holdfast.kernel.time import DAY, format_instant, instant_of
 
 REFUSED = 3
 """Fate of a received event that no longer obeys its contract; the others are those of duplicates."""
@@ -75,9 +76,9 @@ class Received:
         self.arrived.append(frame.arrived_us)
         self.values.append(values)
 
-    def raw(self, row: int) -> str:
-        """Return what was received, as JSON text."""
-        return as_json(self.values[row])
+    def raw(self, row: int, table: RuleTable | None) -> str:
+        """Return what was received, as JSON text; of an unknown source as it was journalled."""
+        return as_json(self.values[row]) if table is None else as_sent(table, self.values[row])
 
     def rows(self, table: RuleTable) -> pl.DataFrame:
         """Return (n,) events as the lake stores them; what has the wrong type is null and gets a reason."""
@@ -166,6 +167,31 @@ def _shown(rule: Rule, value: Any) -> Any:
     if rule.scale and isinstance(value, int):
         return f"{Decimal(value).scaleb(-rule.scale):f}"
     return value
+
+
+def as_sent(table: RuleTable, stored: Mapping[str, Any]) -> str:
+    """Return stored values as the JSON text of a row that could be sent: times with their zone, decimals.
+
+    A value that the column cannot hold stays as it is, and what is made of the others is left out.
+    """
+    rules = {rule.column: rule for rule in table.rules}
+    return as_json(
+        {
+            name: _sent(rules[name], value) if name in rules else value
+            for name, value in stored.items()
+            if name != table.made
+        }
+    )
+
+
+def _sent(rule: Rule, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return format_instant(instant_of(value))
+    if type(value) is not int:
+        return value
+    if rule.type == "time" and FIRST_INSTANT <= value <= LAST_INSTANT:
+        return format_instant(value)
+    return value if not rule.scale else msgspec.Raw(_shown(rule, value).encode())
 
 
 def as_json(value: Any) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 from holdfast.events.batch import Batch, Logged
 from holdfast.events.duplicates import CLASH, NEW, Memory
 from holdfast.events.handover import HandOver, Offer, Outcome
-from holdfast.events.live import as_json
+from holdfast.events.live import as_sent
 from holdfast.events.logged import APP, apply_batch, stored_columns
 from holdfast.events.ports import QUARANTINE, BatchLog, Lake, Staging
 from holdfast.events.refusals import QUARANTINE_SCHEMA
@@ -187,7 +187,7 @@ def take(
         fate = memory.compare(good.select(source.schema.names))
         clash = good.filter(pl.Series(fate.kind == CLASH))
         if clash.height:
-            refused = pl.concat([refused, _clashes(source, clash, fate.messages, now_us)])
+            refused = pl.concat([refused, _clashes(source, table, clash, fate.messages, now_us)])
             counts["HF210"] += clash.height
         again = int((fate.kind != NEW).sum())
         if again:
@@ -206,12 +206,14 @@ def take(
     )
 
 
-def _clashes(source: Source, rows: pl.DataFrame, messages: list[str], now_us: int) -> pl.DataFrame:
+def _clashes(
+    source: Source, table: RuleTable, rows: pl.DataFrame, messages: list[str], now_us: int
+) -> pl.DataFrame:
     assert source.schema.event_id is not None
     column = source.schema.event_id.name
     raw = rows.select(source.schema.names).to_dicts()
     found = [
-        (source.name, "HF210", message, column, origin, as_json(row), now_us, 0)
+        (source.name, "HF210", message, column, origin, as_sent(table, row), now_us, 0)
         for message, origin, row in zip(messages, rows[ORIGIN], raw, strict=True)
     ]
     return pl.DataFrame(found, schema=QUARANTINE_SCHEMA, orient="row")

@@ -17,6 +17,7 @@ from holdfast.events.source import Source
 from holdfast.kernel.time import DAY, SECOND
 from holdfast.training.forecast import at_each, in_series
 from holdfast.training.metric import Interval, Scored, Task, evaluate, evaluate_with_intervals, task_of
+from holdfast.training.policy import Bands
 
 RETRY_US = 60 * SECOND
 """How long after the first answer another attempt is a retry of it, and its answer the one that counts."""
@@ -134,6 +135,7 @@ def measure(
     about: str | None = None,
     task: Task | None = None,
     expected_at: Mapping[int, Mapping[str, float | None]] | None = None,
+    policy: Bands | None = None,
     seed: int = 0,
 ) -> Performance:
     """Join prediction records with outcomes as they had arrived at `as_of`, and measure.
@@ -150,6 +152,7 @@ def measure(
     about : column of the instant a row is about; none means its own time
     task : kind of label; none finds it from the outcomes
     expected_at : metrics registered with the version at each horizon
+    policy : its bands, whose order recommendations are listed in
     """
     last = answers_of(records)
     # A row may have columns called as those of a record, but none that begins with an underscore.
@@ -174,6 +177,8 @@ def measure(
         .agg(pl.len(), (pl.col(_Y) > 0).sum().alias("positives"))
         .iter_rows()
     }
+    if policy is not None:
+        by_decision = {name: by_decision[name] for name in policy.in_order(by_decision)}
     times = last["t_us"].sort()
     return Performance(
         model,

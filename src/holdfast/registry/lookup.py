@@ -89,5 +89,8 @@ def _demand_model(view: RegistryView, model: str) -> None:
     known = sorted({version.model for version in view.list_versions()})
     if model not in known:
         raise NotFoundError(
-            f"no version of `{model}` is registered.", at=model, has=known, hint=did_you_mean(model, known)
+            f"no version of `{model}` is registered.",
+            at=model,
+            has=known,
+            hint=did_you_mean(model, known) or f"holdfast train {model}",
         )

@@ -267,10 +267,9 @@ def rollback(
     ------
     NotFoundError
         If there is no such version, or no champion.
-    RefusedError
-        If it was never champion, or there is none before (HF401).
     ConflictError
-        If another deployment came first (HF301), or the version was rejected or barred (HF302).
+        If another deployment came first (HF301), or no champion was before, or the version never was one, or
+        was rejected or barred (HF302).
 
     Notes
     -----
@@ -285,9 +284,9 @@ def rollback(
             return Outcome(failed, False, f"{failed.name} is the champion already")
         chosen = get_version(work, model, _earlier_champion(work, failed) if to is None else to)
         if chosen.state in ("registered", "approved"):
-            raise RefusedError(
+            raise ConflictError(
                 f"`{chosen.name}` was never champion, so there is nothing to roll back to.",
-                code="HF401",
+                code="HF302",
                 at=chosen.name,
                 has=(f"{chosen.name} ({chosen.state})",),
                 hint=f"holdfast deploy {model} {chosen.number}",
@@ -313,9 +312,9 @@ def _earlier_champion(view: RegistryView, champion: ModelVersion) -> int:
     for number in reversed(order):
         if number in able:
             return number
-    raise RefusedError(
+    raise ConflictError(
         f"`{champion.model}` has no earlier champion to roll back to.",
-        code="HF401",
+        code="HF302",
         at=champion.name,
         has=[f"{version.name} ({version.state})" for version in view.list_versions(champion.model)][-8:],
         hint=f"holdfast deploy {champion.model} NUMBER, once another version is approved",

@@ -71,11 +71,11 @@ class ModelVersion:
         """
         legal = TRANSITIONS[self.state]
         if to not in legal:
+            remedy = _REMEDIES.get(self.state, f"it can become {', '.join(legal)}")
             raise ConflictError(
                 f"`{self.name}` is {self.state} and cannot become {to}.",
                 code="HF302",
                 at=self.name,
-                has=legal,
-                hint=_REMEDIES.get(self.state, "").format(model=self.model, number=self.number),
+                hint=remedy.format(model=self.model, number=self.number),
             )
         return replace(self, state=to)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -24,8 +24,9 @@ from holdfast.serving.record import (
     missing_names,
     prediction_id,
 )
-from holdfast.serving.rows import GridRows, rows_to_predict
+from holdfast.serving.rows import GridRows, rows_to_predict, span_of
 from holdfast.training.bundle import Bundle
+from holdfast.training.policy import Bands
 
 CHUNK = 20_000
 """Rows per commit: the unit of progress, and of what a killed job computes again."""
@@ -44,6 +45,7 @@ class PredictReport:
     first_id : first answer given now
     highest_id, highest_score : highest score of this version in the interval
     since, until : the interval, in microseconds of the row's time
+    span : first and last time of the rows there are, where the interval holds none of them
     """
 
     model: str
@@ -58,6 +60,7 @@ class PredictReport:
     dry_run: bool = False
     since: int | None = None
     until: int | None = None
+    span: tuple[int, int] | None = None
 
 
 def predict_batch(
@@ -95,7 +98,10 @@ def predict_batch(
     todo = rows.filter(~pl.col(ROW_KEY).is_in(answered.implode())).sort(T, ROW_KEY)
     repeated = rows.height - todo.height
     if dry_run or todo.height == 0:
-        return _report(model, version, rows.height, repeated, 0, None, lake, since, until, dry_run)
+        found = _report(
+            model, version, rows.height, repeated, 0, None, lake, since, until, dry_run, bundle.policy
+        )
+        return found if rows.height else replace(found, span=span_of(spine, lake, known_batch))
     job = fingerprint([model, version, since, until, known_batch, lake.version(PREDICTIONS)])
     first: str | None = None
     span = {"from": format_instant(todo[T][0]), "to": format_instant(todo[T][-1] + 1)}
@@ -108,7 +114,9 @@ def predict_batch(
         first = first or frame["prediction_id"][0]
         tell.advance(chunk.height)
     tell.finish()
-    return _report(model, version, rows.height, repeated, todo.height, first, lake, since, until, dry_run)
+    return _report(
+        model, version, rows.height, repeated, todo.height, first, lake, since, until, dry_run, bundle.policy
+    )
 
 
 def _report(
@@ -122,6 +130,7 @@ def _report(
     since: int | None,
     until: int | None,
     dry_run: bool,
+    policy: Bands | None,
 ) -> PredictReport:
     """Return what was done, with a summary of all the answers that stand in the interval now."""
     decisions: dict[str, int] = {}
@@ -130,8 +139,9 @@ def _report(
         where = _same(model, version, since, until)
         found = lake.read(PREDICTIONS, ["key", "prediction_id", "score", "decision"], where=where)
         found = found.unique("key").sort("score", "prediction_id", descending=True, nulls_last=True)
-        counted = found.drop_nulls("decision").group_by("decision").len().sort("decision")
-        decisions = dict(counted.iter_rows())
+        decisions = dict(found.drop_nulls("decision").group_by("decision").len().iter_rows())
+        if policy is not None:
+            decisions = {name: decisions[name] for name in policy.in_order(decisions)}
         if found.height:
             highest = (found["prediction_id"][0], found["score"][0])
     return PredictReport(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from holdfast.datasets.forecast import Forecast, at_horizons
-from holdfast.datasets.spine import Grid, event_spine, event_time_of, grid_spine
+from holdfast.datasets.spine import Grid, T, event_spine, event_time_of, grid_spine
 from holdfast.events.source import ARRIVED, BATCH, Source
 from holdfast.serving.ports import PredictionLake
 
@@ -53,6 +54,29 @@ def rows_to_predict(
         low = last
     rows = grid_spine(grid, source, seen, low, last + 1 if until is None else min(until, last + 1))
     return rows if spine.forecast is None else at_horizons(rows, grid.every, spine.forecast.horizons)
+
+
+def span_of(spine: Source | GridRows, lake: PredictionLake, known_batch: int) -> tuple[int, int] | None:
+    """Return the first and the last time of the rows that can be predicted, None where there are none."""
+    source, keys = (spine, ()) if isinstance(spine, Source) else (spine.source, spine.grid.key)
+    time = event_time_of(source.schema)
+    seen = lake.read(source.name, [*keys, time, ARRIVED], where=pl.col(BATCH) <= known_batch)
+    if not seen.height:
+        return None
+    times = seen[time].to_physical()
+    if isinstance(spine, GridRows):
+        grid, first = spine.grid, _ends(times)[0]
+        last = _ends(seen[ARRIVED])[1] // grid.every * grid.every
+        if grid.include_zero:  # rows of the event that was first seen are at every instant that has any
+            known = pl.max_horizontal(pl.col(time).to_physical() + 1, pl.col(ARRIVED))
+            seen = seen.drop_nulls().sort(known).head(1)
+        times = grid_spine(grid, source, seen, first, last + 1)[T]
+    return _ends(times) if len(times) else None
+
+
+def _ends(instants: pl.Series) -> tuple[int, int]:
+    found: tuple[Any, Any] = (instants.min(), instants.max())
+    return int(found[0]), int(found[1])
 
 
 def _events(

@@ -77,6 +77,7 @@ class DataPlane:
         self._routes: Mapping[str, Route] = {}
         self._gates: Mapping[str, Gate] = {}
         self._feedback: frozenset[str] = frozenset()
+        self._in_batches: frozenset[str] = frozenset()
         self._online: OnlineReader | None = None
         self._recent = Recent() if recent is None else recent
         self._attempts = 0
@@ -99,14 +100,17 @@ class DataPlane:
         online: OnlineReader | None,
         *,
         feedback: frozenset[str] = frozenset(),
+        in_batches: frozenset[str] = frozenset(),
     ) -> None:
         """Replace what answers; takes effect with the next request.
 
         Parameters
         ----------
         feedback : sources that hold outcomes
+        in_batches : models that answer no single request
         """
         self._routes, self._gates, self._online, self._feedback = dict(routes), dict(gates), online, feedback
+        self._in_batches = in_batches
         self._is_loaded = True
 
     # --- predictions ----------------------------------------------------------------------------------
@@ -320,6 +324,13 @@ class DataPlane:
     def _no_model(self, model: str) -> HoldfastError:
         if not self._is_loaded:
             return _nothing_loaded()
+        if model in self._in_batches:
+            return NotFoundError(
+                f"model `{model}` answers in batches, not single requests.",
+                at="path",
+                has=tuple(self._routes),
+                hint=f"holdfast predict {model}",
+            )
         return NotFoundError(
             f"there is no model `{model}`.",
             at="path",

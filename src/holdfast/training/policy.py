@@ -25,6 +25,11 @@ class Bands:
                 return name
         return self.bands[-1][0]
 
+    def in_order(self, names: Collection[str]) -> list[str]:
+        """Return recommendations in the order of the bands; those of other bands stand behind, by name."""
+        own = [name for name, _ in self.bands]
+        return [*(name for name in own if name in names), *sorted(set(names) - set(own))]
+
     def acts(self, scores: NDArray[np.float64], act_on: Collection[str] | None = None) -> NDArray[np.bool_]:
         """Return (n,) whether each score's recommendation counts as acting.
 

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+from tests.demand_world import EXAMPLE
+
 from holdfast.app.materialize import materialize_state
 from holdfast.app.serve import LiveService
 from holdfast.app.workspace import Workspace
+from holdfast.kernel.errors import NotFoundError
 
 COLLECTS = """
 from datetime import datetime
@@ -55,3 +59,17 @@ def test_a_service_that_takes_nothing_is_not_ready(tmp_path: Path) -> None:
     service.close()
 
     assert service.waiting == ("no source takes events one by one, and no model answers them",)
+
+
+def test_a_model_over_a_grid_is_said_to_answer_in_batches(tmp_path: Path) -> None:
+    service = service_of(tmp_path, (EXAMPLE / "project.py").read_text(encoding="utf-8"))
+
+    try:
+        with pytest.raises(NotFoundError, match="model `demand` answers in batches") as caught:
+            service.plane.predict("demand", b"{}")
+        with pytest.raises(NotFoundError, match="there is no model `other`"):
+            service.plane.predict("other", b"{}")
+    finally:
+        service.close()
+
+    assert caught.value.hint == "holdfast predict demand"

@@ -10,10 +10,13 @@ import polars as pl
 import pytest
 from tests.unit.conftest import World, make_project
 
+from holdfast.app import examples
+from holdfast.app.predict import measure_performance
 from holdfast.app.workspace import Workspace
 from holdfast.events.source import ARRIVED
 from holdfast.kernel.errors import ConflictError, HoldfastError, NotFoundError, RefusedError, UsageError
 from holdfast.kernel.time import DAY
+from holdfast.registry.version import ModelVersion
 from holdfast.serving import predict as serving_predict
 from holdfast.serving.ports import PREDICTIONS
 
@@ -259,6 +262,22 @@ def test_interval_may_be_open_at_both_ends(world: World) -> None:
 
     assert report.rows == world.transactions
     assert report.predicted == 0
+    assert report.span is None
+
+
+def test_interval_without_rows_says_when_they_are(built: World) -> None:
+    report = built.open().predict("fraud", since="2030-01-01")
+
+    newest = built.open().wiring.lake.read("transactions", ["at"])["at"].to_physical()
+    assert (report.rows, report.span) == (0, (newest.min(), newest.max()))
+
+
+def test_recommendations_are_listed_from_the_highest_band(built: World) -> None:
+    predicted = built.open().predict("fraud", since=built.since, until=built.until)
+    measured = built.open().performance("fraud", since=built.since, until=built.until)
+
+    for found in (predicted.decisions, measured.by_decision):
+        assert [name for name in ("block", "review", "allow") if name in found] == list(found)
 
 
 def test_interval_is_half_open(world: World) -> None:
@@ -410,6 +429,20 @@ def test_a_duration_counts_back_from_the_newest_row(built: World) -> None:
     assert workspace.performance("fraud", since="24h").until == newest + 1
     assert workspace.drift("fraud", since="1d").since >= newest - DAY
     assert workspace.predict("fraud", since="24h", dry_run=True).rows == last_day
+
+
+@pytest.mark.parametrize("model", ["fraud", "demand"])
+def test_version_that_answered_nothing_is_told_only_of_ways_that_it_has(tmp_path: Path, model: str) -> None:
+    text = (Path(examples.__file__).parent / model / "project.py").read_text(encoding="utf-8")
+    (tmp_path / "project.py").write_text(text, encoding="utf-8")
+    workspace = Workspace(tmp_path)
+    version = ModelVersion(model, 1, "b-1", "r-1", "d-1", "ana", 5)
+
+    with pytest.raises(NotFoundError, match="has answered nothing yet") as caught:
+        measure_performance(workspace.wiring, workspace.project, version, since=None, until=None)
+
+    assert f"holdfast predict {model}" in caught.value.hint
+    assert ("holdfast serve" in caught.value.hint) == (model == "fraud")
 
 
 def test_performance_of_an_interval_without_answers_is_not_found(built: World) -> None:

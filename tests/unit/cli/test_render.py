@@ -104,3 +104,12 @@ def test_history_says_where_the_clock_was_set_back() -> None:
 
 def test_prediction_of_nothing_points_nowhere() -> None:
     assert render.predicted(PredictReport("m", 1, 5, 5, 0)) == "m@1: 5 rows, 0 predicted, 5 answered before"
+
+
+def test_prediction_of_an_empty_interval_says_where_the_rows_are() -> None:
+    found = PredictReport("m", 1, 0, 0, 0, since=40 * DAY, span=(DAY, 3 * DAY + 5))
+
+    assert render.predicted(found).splitlines() == [
+        "m@1: 0 rows, 0 predicted, 0 answered before",
+        "  the interval holds none of the rows, which are of 1970-01-02 to 1970-01-04",
+    ]

@@ -118,7 +118,10 @@ def test_event_received_before_the_load_is_its_duplicate(world: World) -> None:
     assert report.adds_up
     assert world.ids() == ["new", "p-1", "p-2"]
     assert blob_of(world.online) == (3, 300)
-    assert "different content in `amount`" in world.rows(QUARANTINE)["reason"][0]
+    (row,) = world.rows(QUARANTINE).to_dicts()
+    assert "different content in `amount`" in row["reason"]
+    assert '"amount":7.00' in row["raw"], "as it could be sent, not as it is stored"
+    assert 'Z"' in row["raw"]
 
 
 def test_event_received_after_the_load_is_its_duplicate(world: World) -> None:

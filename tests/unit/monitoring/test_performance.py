@@ -14,6 +14,7 @@ from holdfast.features.window import Window
 from holdfast.kernel.schema import Column, Schema
 from holdfast.kernel.time import DAY
 from holdfast.monitoring.performance import Performance, measure
+from holdfast.training.policy import Bands
 
 COLUMNS = (Column("id", "string", role="event_id"), Column("at", "time", role="event_time"))
 PAYMENT = Schema("Payment", COLUMNS)
@@ -43,13 +44,17 @@ def answer(key: str, t: int, score: float, **other: object) -> dict[str, object]
 
 
 def measured(
-    answers: list[dict[str, object]], outcomes: list[tuple[str, int, int]], as_of: int
+    answers: list[dict[str, object]],
+    outcomes: list[tuple[str, int, int]],
+    as_of: int,
+    policy: Bands | None = None,
 ) -> Performance:
     records = pl.DataFrame(answers)
     rows = records.select(pl.col("key"), pl.col("t_us")).unique(maintain_order=True).rows()
     spine = event_spine(PAYMENTS, events([(key, t, t) for key, t in rows]))
+    outcome = events(outcomes)
     return measure(
-        "m", 1, records, spine, LABEL, REPORTS, events(outcomes), as_of=as_of, k=10, expected={}, seed=1
+        "m", 1, records, spine, LABEL, REPORTS, outcome, as_of=as_of, k=10, expected={}, policy=policy, seed=1
     )
 
 
@@ -105,6 +110,17 @@ def test_only_an_answer_that_was_acted_upon_censors(exposure: str, mature: int) 
     found = measured([answer("a", 0, 0.9, decision="block", exposure=exposure)], [], as_of=9 * DAY)
 
     assert found.mature == mature
+
+
+def test_recommendations_are_listed_from_the_highest_band() -> None:
+    given = ("allow", None, "review", "block")
+    answers = [answer(f"a-{i}", i, 0.5, decision=name) for i, name in enumerate(given)]
+
+    found = measured(
+        answers, [], as_of=9 * DAY, policy=Bands((("block", 0.9), ("review", 0.6), ("allow", 0)))
+    )
+
+    assert list(found.by_decision) == ["block", "review", "allow", "none"]
 
 
 def test_answer_without_decision_is_counted_as_none() -> None:

@@ -68,5 +68,7 @@ def test_model_without_champion_says_what_could_be_deployed(store: MemoryRegistr
 
 
 def test_unknown_model_has_no_champion(store: MemoryRegistry) -> None:
-    with pytest.raises(NotFoundError, match="no version of `cats` is registered"):
+    with pytest.raises(NotFoundError, match="no version of `cats` is registered") as caught:
         get_champion(store, "cats")
+
+    assert caught.value.hint == "holdfast train cats"

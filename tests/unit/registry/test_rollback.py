@@ -99,9 +99,10 @@ def test_rollback_to_the_champion_changes_nothing(desk: Desk) -> None:
 
 
 def test_rollback_to_a_version_that_never_answered_is_refused(desk: Desk) -> None:
-    with pytest.raises(RefusedError, match="never champion") as caught:
+    with pytest.raises(ConflictError, match="never champion") as caught:
         desk.rollback(to=3)
 
+    assert caught.value.code == "HF302"
     assert "holdfast deploy fraud 3" in str(caught.value)
 
 
@@ -117,8 +118,10 @@ def test_rollback_to_a_barred_version_is_refused(desk: Desk) -> None:
 def test_first_champion_has_nothing_to_roll_back_to(desk: Desk) -> None:
     desk.rollback()
 
-    with pytest.raises(RefusedError, match="no earlier champion"):
+    with pytest.raises(ConflictError, match="no earlier champion") as caught:
         desk.rollback()
+
+    assert caught.value.code == "HF302"
 
 
 def test_rollback_that_lost_the_race_changes_nothing(desk: Desk) -> None:

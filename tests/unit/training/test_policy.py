@@ -16,6 +16,11 @@ def test_highest_band_that_the_score_reaches_decides(score: float, name: str) ->
     assert BANDS.decide(score) == name
 
 
+def test_recommendations_stand_in_the_order_of_the_bands() -> None:
+    assert BANDS.in_order(["allow", "block", "review"]) == ["block", "review", "allow"]
+    assert BANDS.in_order(["none", "allow", "hold"]) == ["allow", "hold", "none"], "of other bands: behind"
+
+
 def test_acting_follows_the_decision() -> None:
     scores = np.array([0.95, 0.9, 0.7, 0.6, 0.2, -1, np.nan])
 
